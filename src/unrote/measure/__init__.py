@@ -1,0 +1,1 @@
+"""Measuring copies: exact neighbours, verdicts, errors per level, fidelity, intervals."""
