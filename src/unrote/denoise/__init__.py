@@ -1,0 +1,1 @@
+"""Denoisers: exact ones, networks, and the wrappers that make a denoiser of a network."""

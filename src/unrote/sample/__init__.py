@@ -1,0 +1,1 @@
+"""Sampling: steps of the reverse process and the one loop that takes them."""
