@@ -66,7 +66,7 @@ def test_the_flow_carries_noise_to_the_data_law(generator) -> None:
 
 def test_churn_keeps_the_marginal_law() -> None:
     levels = edm_levels(60, 0.02, 20.0)
-    step = steps.churn(steps.heun, amount=30, steps=59)
+    step = steps.churn(steps.heun, amount=30.0, steps=59)
     g = torch.Generator().manual_seed(3)
     start = PROBLEM.mean + math.sqrt(PROBLEM.spread**2 + 400) * torch.randn(20000, 1, generator=g).double()
     x = last(step, PROBLEM.denoise, start, levels, g)
@@ -78,7 +78,7 @@ def test_churn_keeps_the_marginal_law() -> None:
 def test_churn_outside_its_window_is_the_plain_step(generator) -> None:
     x = torch.randn(3, 2, generator=generator, dtype=torch.float64)
     levels = edm_levels(5, 0.1, 1.0)
-    quiet = steps.churn(steps.heun, amount=10, low=2.0)
+    quiet = steps.churn(steps.heun, amount=10.0, low=2.0)
     assert torch.equal(
         last(quiet, PROBLEM.denoise, x, levels, generator), last(steps.heun, PROBLEM.denoise, x, levels)
     )
@@ -93,7 +93,7 @@ def test_the_last_step_to_zero_returns_the_denoised_state() -> None:
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     levels = end_at_zero(edm_levels(8))
-    step = steps.churn(steps.heun, amount=5)
+    step = steps.churn(steps.heun, amount=5.0)
     whole = steps.generate(PROBLEM.denoise, (3,), range(10, 17), levels, step, batch_size=7)
     split = steps.generate(PROBLEM.denoise, (3,), range(10, 17), levels, step, batch_size=2)
     assert torch.equal(whole, split)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Randomness = torch.Generator | Sequence[torch.Generator]
@@ -117,9 +117,9 @@ class Examples:
         label: class of each row (N,) or None.
     """
 
-    x: Shaped[Tensor, "N ..."]
-    level: Float[Tensor, " N"]
-    label: Int[Tensor, " N"] | None = None
+    x: Tensor
+    level: Tensor
+    label: Tensor | None = None
 
     def __post_init__(self) -> None:
         rows = {len(self.x), len(self.level)} | ({len(self.label)} if self.label is not None else set())
