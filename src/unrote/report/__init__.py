@@ -1,0 +1,62 @@
+"""One self-contained HTML page: build a ``Page`` from blocks, then ``write`` it."""
+
+from __future__ import annotations
+
+from unrote.report.blocks import (
+    Beside,
+    Block,
+    Code,
+    Column,
+    Details,
+    Evidence,
+    Exhibit,
+    Facts,
+    Figure,
+    Gallery,
+    KeyFigure,
+    Notes,
+    Page,
+    Part,
+    Picture,
+    Section,
+    Table,
+    Text,
+    Tone,
+    Verdict,
+)
+from unrote.report.format import Value, at_least, at_most, fixed, number, percent, plain, quantity, ratio
+from unrote.report.page import render, write
+
+__all__ = [
+    "Beside",
+    "Block",
+    "Code",
+    "Column",
+    "Details",
+    "Evidence",
+    "Exhibit",
+    "Facts",
+    "Figure",
+    "Gallery",
+    "KeyFigure",
+    "Notes",
+    "Page",
+    "Part",
+    "Picture",
+    "Section",
+    "Table",
+    "Text",
+    "Tone",
+    "Value",
+    "Verdict",
+    "at_least",
+    "at_most",
+    "fixed",
+    "number",
+    "percent",
+    "plain",
+    "quantity",
+    "ratio",
+    "render",
+    "write",
+]
