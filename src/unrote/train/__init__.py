@@ -1,0 +1,1 @@
+"""Training: recipes, one loss, a loop of ticks, exact checkpoints."""
