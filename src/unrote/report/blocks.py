@@ -101,11 +101,13 @@ class Exhibit:
         pictures: shown side by side in this order.
         caption: what they show together.
         mark: a word such as "copy" that frames the exhibit and stands on its frame; empty for no frame.
+        name: the file or row that it is about; kept apart so that no file name can garble the caption.
     """
 
     pictures: tuple[Picture, ...]
     caption: str = ""
     mark: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1.2)))
+# one fewer than there are colours, so that the seventh line differs from the first
+DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)))
+ROW = 15  # height of a row of names above a drawing, in CSS pixels
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,34 @@ class Frame:
         """The same frame with another height."""
         return replace(self, height=height)
 
-    def legend(self, axes: Axes) -> None:
-        """Names above the drawing, each with a piece of its line."""
+    def legend(self, axes: Axes, rows: int) -> None:
+        """Names above the drawing and its ``rows`` of marks, each with a piece of its line."""
+        from matplotlib.transforms import ScaledTranslation
+
+        handles, names = axes.get_legend_handles_labels()
+        longest = max(len(name) for name in names)
+        fitting = (self.width // 7) // (longest + 8)  # a letter is about 7 wide, a piece of line 8 letters
+        root = axes.get_figure(root=True)
+        lift = ScaledTranslation(0, (5 + ROW * rows) / 72, root.dpi_scale_trans) if root else axes.transAxes
         axes.legend(
+            handles,
+            names,
             loc="lower left",
-            bbox_to_anchor=(0, 1.01),
-            ncols=3 if self.roomy else 1,
+            bbox_to_anchor=(0, 1),
+            bbox_transform=axes.transAxes + lift,
+            ncols=max(1, min(len(names), fitting)),
             frameon=False,
             borderaxespad=0,
-            borderpad=0.2,
+            borderpad=0,
             handlelength=2.4,
         )
 
-    def name_lines(self, axes: Axes, ends: Sequence[End]) -> None:
+    def name_lines(self, axes: Axes, ends: Sequence[End], rows: int) -> None:
         """Names beside the ends of the lines where there is room, above the drawing where there is not."""
         if self.roomy:
             _direct_labels(axes, self, ends)
         else:
-            self.legend(axes)
+            self.legend(axes, rows)
 
 
 WIDE = Frame(736, 320, roomy=True)
@@ -102,6 +115,17 @@ def finish(paint: Callable[[Axes, Frame], None], frame: Frame) -> str:
         paint(axes, frame)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return themed(printable(buffer.getvalue()))
+
+
+def label(text: str, longest: int = 44) -> str:
+    """A name that fits into a drawing: on one line, printable, and cut in its middle if it is long."""
+    text = printable(" ".join(text.split()))
+    if text.startswith("_"):  # matplotlib leaves such names out of its legend
+        text = f"\u200b{text}"
+    if len(text) <= longest:
+        return text
+    half = (longest - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
 
 
 def scale_x(axes: Axes, log: bool, show: Callable[[float], str]) -> None:
@@ -132,19 +156,50 @@ def _short(text: str) -> str:
     return re.sub(r"\.0+ %$", " %", text)
 
 
-def draw_marks(axes: Axes, lines: Sequence[Line], intervals: Sequence[Interval]) -> None:
-    """Shade ranges and rule places, each named at the top of the drawing."""
-    at_top: dict[str, Any] = {
-        "xycoords": ("data", "axes fraction"),
-        "textcoords": "offset points",
-        "va": "top",
-    }
-    for interval in intervals:
-        axes.axvspan(interval.low, interval.high, color=INK, alpha=0.07, linewidth=0, zorder=0)
-        axes.annotate(interval.label, (interval.low, 1), (4, -4), color=MUTED, **at_top)
+def draw_marks(axes: Axes, lines: Sequence[Line], intervals: Sequence[Interval]) -> int:
+    """Shade ranges and rule places, each named above the drawing; returns how many rows the names take.
+
+    Raises:
+        ValueError: if a line cannot stand on the axis: not finite, or at or below 0 on a logarithmic one.
+    """
+    log = axes.get_xscale() == "log"
     for line in lines:
+        if not math.isfinite(line.x) or (log and line.x <= 0):
+            raise ValueError(f"the line {line.label!r} at {line.x} has no place on this axis")
         axes.axvline(line.x, color=INK, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
-        axes.annotate(line.label, (line.x, 1), (5, -4), color=INK, **at_top)
+    left, right = axes.get_xlim()
+    names = [(line.x, line.label) for line in lines]
+    for interval in intervals:
+        low, high = max(interval.low, left), min(interval.high, right)
+        if low < high:
+            axes.axvspan(low, high, color=INK, alpha=0.07, linewidth=0, zorder=0)
+            names.append((low, interval.label))
+    axes.set_xlim(left, right)
+    return _name_marks(axes, names)
+
+
+def _name_marks(axes: Axes, names: Sequence[tuple[float, str]]) -> int:
+    """Names above the drawing, one row lower than the last where they would touch; returns the rows."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    free: list[float] = []  # where each row's last name ends, as a fraction of the axis
+    for x, text in sorted(names):
+        at = float(to_axes.transform((x, 0.5))[0])
+        width = len(label(text)) * 7 / (0.8 * axes.get_window_extent().width)
+        start = at - width if at + width > 1 else at
+        row = next((i for i, end in enumerate(free) if end < start), len(free))
+        free[row : row + 1] = [start + width + 0.02]
+        axes.annotate(
+            label(text),
+            (x, 1),
+            (0, 4 + ROW * row),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="bottom",
+            ha="right" if start < at else "left",
+            color=INK,
+            fontsize=11,
+        )
+    return len(free)
 
 
 def _direct_labels(axes: Axes, frame: Frame, ends: Sequence[End], gap: float = 15) -> None:
@@ -155,7 +210,7 @@ def _direct_labels(axes: Axes, frame: Frame, ends: Sequence[End], gap: float = 1
     heights = sorted((height * float(to_axes.transform((end.x, end.y))[1]), i) for i, end in enumerate(ends))
     for (_, i), place in zip(heights, _apart([at for at, _ in heights], gap, height), strict=True):
         axes.annotate(
-            ends[i].name,
+            label(ends[i].name, 32),
             (1, place / height),
             (8, 0),
             xycoords="axes fraction",

@@ -44,13 +44,14 @@ class DrawnExhibit:
 
     Args:
         pictures: those that are drawn.
-        caption, mark: as in the exhibit.
+        caption, mark, name: as in the exhibit.
         unseen: how many pictures of it are not drawn.
     """
 
     pictures: tuple[Drawn, ...]
     caption: str
     mark: str
+    name: str
     unseen: int
 
 
@@ -93,9 +94,8 @@ def draw_within(exhibits: Sequence[Exhibit], budget: int, each: int | None = Non
         spent += sum(len(picture.source) for picture in pictures)
         if drawn and spent > budget:
             break
-        drawn.append(
-            DrawnExhibit(pictures, exhibit.caption, exhibit.mark, len(exhibit.pictures) - len(pictures))
-        )
+        unseen = len(exhibit.pictures) - len(pictures)
+        drawn.append(DrawnExhibit(pictures, exhibit.caption, exhibit.mark, exhibit.name, unseen))
     return drawn
 
 

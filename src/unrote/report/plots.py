@@ -24,6 +24,7 @@ from unrote.report.canvas import (
     Line,
     draw_marks,
     finish,
+    label,
     scale_x,
     scale_y,
 )
@@ -104,13 +105,12 @@ def histogram(
         for index, (name, share) in enumerate(shares.items()):
             colour, dashes = SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
             axes.stairs(share, edges, fill=True, alpha=0.13, color=colour)
-            axes.stairs(share, edges, linewidth=1.6, linestyle=dashes, color=colour, label=name)
+            axes.stairs(share, edges, linewidth=1.6, linestyle=dashes, color=colour, label=label(name))
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, 1.08 * max(share.max() for share in shares.values()))
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(label(x_label))
         axes.set_ylabel("share of the sample")
-        draw_marks(axes, lines, intervals)
-        frame.legend(axes)
+        frame.legend(axes, draw_marks(axes, lines, intervals))
 
     columns = (Column(f"{x_label}, from"), Column("to"), *(Column(name, ratio) for name in shares))
     rows = tuple(
@@ -160,11 +160,13 @@ def curves(
         for index, curve in enumerate(series):
             end = _draw_curve(axes, curve, index, log_x, log_y)
             ends.extend([end] if end is not None else [])
-        axes.set_ylim(*y_limits)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        draw_marks(axes, lines, intervals)
-        frame.name_lines(axes, ends)
+        low, high = y_limits
+        axes.set_ylim(low, high)
+        if high is not None and not log_y:  # room for markers that lie on the upper limit
+            axes.set_ylim(top=high + 0.02 * (high - axes.get_ylim()[0]))
+        axes.set_xlabel(label(x_label))
+        axes.set_ylabel(label(y_label))
+        frame.name_lines(axes, ends, draw_marks(axes, lines, intervals))
 
     table = _curve_table(series, x_label, y_label, show_x, show_y)
     return Figure(finish(paint, WIDE), caption, alt, table, finish(paint, NARROW))
@@ -202,21 +204,21 @@ def bars(
     def paint(axes: Axes, frame: Frame) -> None:
         scale_x(axes, False, show_axis)
         for row, (name, value) in enumerate(values.items()):
-            _draw_bar(axes, row, name, value, show(value))
+            _draw_bar(axes, frame, row, name, value, show(value))
         axes.set_yticks([])
         axes.spines["left"].set_visible(True)
         axes.set_ylim(len(names) - 0.55, -0.85)
         axes.set_xlim(*limits)
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(label(x_label))
         draw_marks(axes, lines, ())
 
     table = Table((Column("name"), Column(x_label, show)), tuple(values.items()), caption)
-    height = 70 + 56 * len(values)
-    return Figure(finish(paint, WIDE.tall(height)), caption, alt, table, finish(paint, NARROW.tall(height)))
+    wide, narrow = (frame.tall(70 + row * len(values)) for frame, row in ((WIDE, 56), (NARROW, 74)))
+    return Figure(finish(paint, wide), caption, alt, table, finish(paint, narrow))
 
 
-def _draw_bar(axes: Axes, row: int, name: str, value: Estimate, shown: str) -> None:
-    """One bar with its whisker, its name above it on the left and its number on the right."""
+def _draw_bar(axes: Axes, frame: Frame, row: int, name: str, value: Estimate, shown: str) -> None:
+    """One bar with its whisker, its name and number above it: side by side where there is room."""
     colour = SERIES[0]
     axes.barh(row, value.value or 0.0, height=0.34, color=colour, alpha=0.28, linewidth=0)
     if value.low is not None and value.high is not None:
@@ -226,8 +228,12 @@ def _draw_bar(axes: Axes, row: int, name: str, value: Estimate, shown: str) -> N
     if value.value is not None:
         axes.plot(value.value, row, "o", color=colour, markersize=5)
     over: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "bottom", "color": INK}
-    axes.annotate(name, (0, row - 0.3), weight="bold", **over)
-    axes.annotate(shown, (1, row - 0.3), ha="right", **over)
+    if frame.roomy:
+        axes.annotate(label(name), (0, row - 0.3), weight="bold", **over)
+        axes.annotate(label(shown), (1, row - 0.3), ha="right", **over)
+    else:
+        axes.annotate(label(name), (0, row - 0.5), weight="bold", **over)
+        axes.annotate(label(shown), (0, row - 0.25), **over)
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
@@ -263,7 +269,7 @@ def _draw_curve(axes: Axes, curve: Curve, index: int, log_x: bool, log_y: bool) 
         x,
         y,
         color=colour,
-        label=curve.name,
+        label=label(curve.name),
         linewidth=1.8,
         linestyle=DASHES[index % len(DASHES)],
         marker="o" if len(there) <= 30 else "",

@@ -29,21 +29,27 @@ def themed(svg: str) -> str:
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'^<svg\s[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
-    svg = re.sub(r"font: ([^;\"]*?)(\d+(?:\.\d+)?px)[^;\"]*", r"font: \1\2 var(--sans, sans-serif)", svg)
-    svg = re.sub(r"#0000[0-9a-f]{2}", _variable, svg)
-    used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg))
-    names = {name for pair in used for name in pair if name}
-    svg = re.sub(r'\sid="([^"]*)"', lambda m: m.group() if m.group(1) in names else "", svg)
-    return re.sub(r">\s+<", "><", svg).strip()
+    names = set(re.findall(r'<[^>]*(?:url\(#|href="#)([^)"]+)', svg))
+
+    def tag(match: re.Match[str]) -> str:
+        text = match.group().replace("xlink:href", "href")
+        # two spellings of the same font, by the version of matplotlib
+        text = re.sub(r'(font: [^;"]*?\d+(?:\.\d+)?px)[^;"]*', r"\1 var(--sans, sans-serif)", text)
+        text = re.sub(r'font-family: [^;"]*', "font-family: var(--sans, sans-serif)", text)
+        text = re.sub(r"#0000[0-9a-f]{2}", _variable, text)
+        return re.sub(r'\sid="([^"]*)"', lambda m: m.group() if m.group(1) in names else "", text)
+
+    return re.sub(r">\s+<", "><", re.sub(r"<[^>]+>", tag, svg)).strip()
 
 
 def with_prefix(svg: str, prefix: str) -> str:
     """Give every id and every reference to one a prefix: drawings on one page share a name space."""
-    svg = re.sub(r'(\sid=")([^"]+")', rf"\1{prefix}-\2", svg)
-    svg = re.sub(r"(url\(#)([^)]+\))", rf"\1{prefix}-\2", svg)
-    return re.sub(r'(href="#)([^"]+")', rf"\1{prefix}-\2", svg)
+
+    def tag(match: re.Match[str]) -> str:
+        return re.sub(r'(\sid="|url\(#|href="#)', rf"\1{prefix}-", match.group())
+
+    return re.sub(r"<[^>]+>", tag, svg)
 
 
 def _variable(match: re.Match[str]) -> str:
