@@ -1,0 +1,111 @@
+"""DATA's spelling: suffixes come off from the right, and never off a path that exists."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unrote.contracts import InputError
+from unrote.data.spelling import Spelling, choose, parse, printable
+
+
+@pytest.mark.parametrize("split", [None, "train", "validation.v2"])
+@pytest.mark.parametrize("limit", [None, 1, 250])
+@pytest.mark.parametrize("label", [None, "7", "T-shirt/top", "a:b@3", ""])
+def test_every_mixture_of_suffixes_comes_back(tmp_path, split, limit, label):
+    suffix = (
+        ("" if split is None else f":{split}")
+        + ("" if limit is None else f"@{limit}")
+        + ("" if label is None else f"?label={label}")
+    )
+    for path in (str(tmp_path), "digits"):
+        assert parse(path + suffix) == Spelling(path + suffix, path, split, limit, label)
+
+
+@pytest.mark.parametrize("name", ["a:train", "a@5", "a?label=3", "C:x@2?label=y:z", "a b", "ü", "-x"])
+def test_a_path_that_exists_is_never_cut_and_takes_suffixes_all_the_same(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir()
+    assert parse(path) == Spelling(str(path), str(path))
+    assert parse(f"{path}:test@9") == Spelling(f"{path}:test@9", str(path), "test", 9)
+
+
+def test_the_longest_path_that_exists_wins(tmp_path):
+    for name in ("set", "set:train"):
+        (tmp_path / name).mkdir()
+    assert parse(f"{tmp_path}/set:train").split is None
+    assert parse(f"{tmp_path}/set:test").split == "test"
+
+
+def test_a_windows_drive_is_no_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "C").mkdir()  # so that "C" could be a path with the split "\\sets\\cars"
+    with pytest.raises(InputError, match="does not exist"):
+        parse("C:\\sets\\cars")
+    (tmp_path / "C:\\sets\\cars").mkdir()
+    assert parse("C:\\sets\\cars:train@5").path == "C:\\sets\\cars"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1.5", "", "ten", "1_0", "９", "9" * 5000])
+def test_a_limit_is_a_whole_number_of_at_least_one(limit):
+    with pytest.raises(InputError, match="whole number of at least 1"):
+        parse(f"digits@{limit}")
+
+
+@pytest.mark.parametrize("text", ["", "nowhere", "nowhere:train@3", "nul\0byte", "user@host", "digits/3"])
+def test_a_missing_path_is_named_with_what_would_do(text):
+    with pytest.raises(InputError, match=r"does not exist.*digits.*\.npz.*@limit"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["hf:owner/name", "hf:mnist", "https://host/set.zip"])
+def test_other_spellings_say_what_is_read_instead(text):
+    with pytest.raises(InputError, match=r"not read.*Parquet"):
+        parse(text)
+
+
+def test_names_are_safe_to_print():
+    name = os.fsdecode(b"a\xff\n\x1b[31m<b>.png") + "\u202e\u2028"
+    assert printable(name) == "a\\xff\\n\\x1b[31m<b>.png\\u202e\\u2028"
+    assert printable("Żółw 漢字.png") == "Żółw 漢字.png"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=20))
+def test_any_file_name_prints_as_one_line_of_utf8(raw):
+    text = printable(os.fsdecode(raw))
+    assert len(text.encode("utf-8").splitlines()) <= 1
+    assert text.isprintable() or " " in text.replace("\u3000", " ").replace("\u00a0", " ")
+
+
+LABELS = np.array([2, 0, 2, 1, 2, 0])
+
+
+def test_the_label_is_taken_first_and_then_the_limit_in_order():
+    spelling = Spelling("x", "x", limit=2, label="2")
+    assert choose(spelling, 6, LABELS, ()).tolist() == [0, 2]
+    assert choose(Spelling("x", "x", limit=3), 6, None, ()).tolist() == [0, 1, 2]
+
+
+def test_a_class_name_goes_before_a_class_number():
+    assert choose(Spelling("x", "x", label="0"), 6, LABELS, ("9", "8", "0")).tolist() == [0, 2, 4]
+    assert choose(Spelling("x", "x", label="1"), 6, LABELS, ("cat", "dog", "owl")).tolist() == [3]
+
+
+def test_label_and_limit_errors_say_what_there_is():
+    with pytest.raises(InputError, match=r"there are 3 with the label 'owl'.*at most 3"):
+        choose(Spelling("x@4", "x", limit=4, label="owl"), 6, LABELS, ("cat", "dog", "owl"))
+    with pytest.raises(InputError, match="labels here are cat, dog, owl"):
+        choose(Spelling("x", "x", label="cow"), 6, LABELS, ("cat", "dog", "owl"))
+    with pytest.raises(InputError, match="labels here are 0, 1, 2"):
+        choose(Spelling("x", "x", label="3"), 6, LABELS, ())
+    with pytest.raises(InputError, match="holds no images with the label 'elk'"):
+        choose(Spelling("x", "x", label="elk"), 6, LABELS, ("cat", "dog", "owl", "elk"))
+    with pytest.raises(InputError, match="has no labels"):
+        choose(Spelling("x", "x", label="3"), 6, None, ())
+    with pytest.raises(InputError, match=r"there are 6\b"):
+        choose(Spelling("x@7", "x", limit=7), 6, None, ())
