@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unrote.report.format import printable
+from unrote.report.format import Number, printable
 from unrote.report.svg import GRID, INK, MUTED, PAPER, themed
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ROW = 15  # height of a row of names above a drawing, in CSS pixels
 class Line:
     """A marked place of the horizontal axis."""
 
-    x: float
+    x: Number
     label: str
 
 
@@ -34,8 +34,8 @@ class Line:
 class Interval:
     """A marked range of the horizontal axis."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     label: str
 
 
@@ -128,19 +128,19 @@ def label(text: str, longest: int = 44) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-def scale_x(axes: Axes, log: bool, show: Callable[[float], str]) -> None:
+def scale_x(axes: Axes, log: bool, show: Callable[[Number], str]) -> None:
     """Scale the horizontal axis and write its numbers with ``show``."""
     axes.set_xscale("log" if log else "linear")
     _number_axis(axes.xaxis, log, show)
 
 
-def scale_y(axes: Axes, log: bool, show: Callable[[float], str]) -> None:
+def scale_y(axes: Axes, log: bool, show: Callable[[Number], str]) -> None:
     """Scale the vertical axis and write its numbers with ``show``."""
     axes.set_yscale("log" if log else "linear")
     _number_axis(axes.yaxis, log, show)
 
 
-def _number_axis(axis: Axis, log: bool, show: Callable[[float], str]) -> None:
+def _number_axis(axis: Axis, log: bool, show: Callable[[Number], str]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if log:
@@ -202,21 +202,27 @@ def _name_marks(axes: Axes, names: Sequence[tuple[float, str]]) -> int:
     return len(free)
 
 
-def _direct_labels(axes: Axes, frame: Frame, ends: Sequence[End], gap: float = 15) -> None:
+def _direct_labels(axes: Axes, frame: Frame, ends: Sequence[End]) -> None:
     """Write each line's name where the line ends, moved apart so that no two names touch."""
     axes.get_xlim(), axes.get_ylim()  # settles the limits, which the transformation below needs
     height = 0.8 * frame.height  # of the axes, before the layout settles it
     to_axes = axes.transData + axes.transAxes.inverted()
-    heights = sorted((height * float(to_axes.transform((end.x, end.y))[1]), i) for i, end in enumerate(ends))
-    for (_, i), place in zip(heights, _apart([at for at, _ in heights], gap, height), strict=True):
+    places = [to_axes.transform((end.x, end.y)) for end in ends]
+    order = sorted(range(len(ends)), key=lambda i: (float(places[i][1]), i))
+    moved = _apart([height * float(places[i][1]) for i in order], float(ROW), height)
+    for i, place in zip(order, moved, strict=True):
+        end, (x, y) = ends[i], places[i]
+        if x < 0.97 or abs(place - height * y) > ROW / 2:  # lead the eye from the line to a name further off
+            (leader,) = axes.plot([x, 1.01], [y, place / height], color=end.colour, transform=axes.transAxes)
+            leader.set(linewidth=0.8, alpha=0.5, clip_on=False)
         axes.annotate(
-            label(ends[i].name, 32),
+            label(end.name, 32),
             (1, place / height),
             (8, 0),
             xycoords="axes fraction",
             textcoords="offset points",
             va="center",
-            color=ends[i].colour,
+            color=end.colour,
             annotation_clip=False,
         )
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from unrote.contracts import Estimate
 
+Number = float | int
+"""What a place on an axis or a measured number may be."""
+
 Value = str | bool | int | float | Estimate | None
 """What a cell, a fact or a key figure may hold."""
 
@@ -35,7 +38,7 @@ def printable(text: str) -> str:
     return _LONE.sub(spell, text)
 
 
-def number(value: float | None, significant: int = 3) -> str:
+def number(value: Number | None, significant: int = 3) -> str:
     """A number with a few significant digits: 1,234; 0.0123; 1.2 × 10⁻⁷.
 
     Whole numbers are written in full with thousands separators.
@@ -56,7 +59,7 @@ def number(value: float | None, significant: int = 3) -> str:
     return f"{mantissa} × 10{str(int(power)).translate(_SUPERSCRIPT)}".replace("-", "−")
 
 
-def percent(value: float | None, decimals: int | None = None) -> str:
+def percent(value: Number | None, decimals: int | None = None) -> str:
     """A fraction as a percentage: 31.2 %; at least one decimal, more below 0.1 % so that digits remain."""
     if value is None or not math.isfinite(value):
         return number(value)
@@ -68,7 +71,7 @@ def percent(value: float | None, decimals: int | None = None) -> str:
     return f"{whole if whole in ('0', '100', '-0') else text} %".replace("-0 ", "0 ").replace("-", "−")
 
 
-def at_most(value: float) -> str:
+def at_most(value: Number) -> str:
     """An upper bound on a fraction, rounded up so that it stays one: at most 0.8 %."""
     scaled = min(100.0, 100 * value)
     decimals = 1 if scaled >= 0.1 else _leading_decimals(scaled)
@@ -76,7 +79,7 @@ def at_most(value: float) -> str:
     return f"at most {percent(math.ceil(scaled * 10**decimals - 1e-9) / 10**decimals / 100, decimals)}"
 
 
-def at_least(value: float) -> str:
+def at_least(value: Number) -> str:
     """A lower bound on a fraction, rounded down: at least 99.2 %."""
     return f"at least {percent(math.floor(1000 * max(0.0, value) + 1e-9) / 1000, 1)}"
 
@@ -157,11 +160,11 @@ def _count(value: Estimate) -> str:
     return f", n = {value.n:,}" if value.n > 0 else ""
 
 
-def _leading_decimals(value: float) -> int:
+def _leading_decimals(value: Number) -> int:
     """Decimals that show the first significant digit of a positive number below one."""
     return max(0, -math.floor(math.log10(value))) if value > 0 else 1
 
 
-def _interval_decimals(low: float, high: float) -> int:
+def _interval_decimals(low: Number, high: Number) -> int:
     """Decimals that give the width of an interval two significant digits."""
     return 1 - math.floor(math.log10(high - low)) if high - low > _TINY else 1

@@ -28,7 +28,7 @@ from unrote.report.canvas import (
     scale_x,
     scale_y,
 )
-from unrote.report.format import Value, number, percent, plain, quantity, ratio
+from unrote.report.format import Number, Value, number, percent, plain, quantity, ratio
 from unrote.report.svg import INK, SERIES
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ class Curve:
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-    low: Sequence[float | None] | None = None
-    high: Sequence[float | None] | None = None
+    x: Sequence[Number]
+    y: Sequence[Number | None]
+    low: Sequence[Number | None] | None = None
+    high: Sequence[Number | None] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(part) for part in (self.x, self.y, self.low, self.high) if part is not None}
@@ -61,13 +61,13 @@ class Curve:
 
 
 def histogram(
-    samples: Mapping[str, Sequence[float]],
+    samples: Mapping[str, Sequence[Number]],
     *,
     x_label: str,
     caption: str,
     alt: str,
     bins: int = 40,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[Number, Number] | None = None,
     log_x: bool = False,
     lines: Sequence[Line] = (),
     intervals: Sequence[Interval] = (),
@@ -130,9 +130,9 @@ def curves(
     alt: str,
     log_x: bool = False,
     log_y: bool = False,
-    y_limits: tuple[float | None, float | None] = (None, None),
-    show_x: Callable[[float], str] = number,
-    show_y: Callable[[float], str] = number,
+    y_limits: tuple[Number | None, Number | None] = (None, None),
+    show_x: Callable[[Number], str] = number,
+    show_y: Callable[[Number], str] = number,
     lines: Sequence[Line] = (),
     intervals: Sequence[Interval] = (),
 ) -> Figure:
@@ -179,8 +179,8 @@ def bars(
     caption: str,
     alt: str,
     show: Callable[[Value], str] = ratio,
-    show_axis: Callable[[float], str] = percent,
-    limits: tuple[float | None, float | None] = (0.0, None),
+    show_axis: Callable[[Number], str] = percent,
+    limits: tuple[Number | None, Number | None] = (0.0, None),
     lines: Sequence[Line] = (),
 ) -> Figure:
     """Estimates below each other, each a bar with its interval and its number in words.
@@ -236,12 +236,12 @@ def _draw_bar(axes: Axes, frame: Frame, row: int, name: str, value: Estimate, sh
         axes.annotate(label(shown), (0, row - 0.25), **over)
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
+def _finite(values: Sequence[Number]) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     return array[np.isfinite(array)]
 
 
-def _edges(values: np.ndarray, bins: int, limits: tuple[float, float] | None, log: bool) -> np.ndarray:
+def _edges(values: np.ndarray, bins: int, limits: tuple[Number, Number] | None, log: bool) -> np.ndarray:
     """Bin edges over the limits or the data; a single value gets a bin around it."""
     low, high = limits if limits is not None else (float(values.min()), float(values.max()))
     if log and low <= 0:
@@ -251,7 +251,7 @@ def _edges(values: np.ndarray, bins: int, limits: tuple[float, float] | None, lo
     return np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
 
 
-def _masked(values: Sequence[float | None], log: bool) -> np.ndarray:
+def _masked(values: Sequence[Number | None], log: bool) -> np.ndarray:
     """Values with nan where there is nothing to draw."""
     array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return np.where(array > 0, array, np.nan) if log else array
@@ -282,8 +282,8 @@ def _curve_table(
     series: Sequence[Curve],
     x_label: str,
     y_label: str,
-    show_x: Callable[[float], str],
-    show_y: Callable[[float], str],
+    show_x: Callable[[Number], str],
+    show_y: Callable[[Number], str],
 ) -> Table:
     """Every drawn number, one row for each place at which some curve has a point."""
 
@@ -293,7 +293,7 @@ def _curve_table(
     def height(value: Value) -> str:
         return (ratio if show_y is percent else quantity)(value)
 
-    def cell(curve: Curve, x: float) -> Value:
+    def cell(curve: Curve, x: Number) -> Value:
         if x not in places[curve.name]:
             return None
         index = places[curve.name][x]
