@@ -39,7 +39,7 @@ GROUP = 64
 
 NARROW = {torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16, torch.float32}
 _ROUNDED = 1 + 2.0**-44
-"""More than any float64 sum of squares by `_tree_sum` can be off, for fewer than 2^64 terms."""
+"""More than any float64 sum of squares by `tree_sum` can be off, for fewer than 2^64 terms."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def below(
     return torch.cat([row[hit], tail_row]), torch.cat([group[hit] * GROUP + inside, tail + groups * GROUP])
 
 
-def _tree_sum(x: Float[Tensor, "M D"]) -> Float[Tensor, " M"]:
+def tree_sum(x: Float[Tensor, "M D"]) -> Float[Tensor, " M"]:
     """Sum every row in a fixed order, so that no result depends on blocks or threads; x is spent."""
     width = x.shape[1]
     while width > 1:
@@ -211,7 +211,7 @@ def squared(
         difference = reference.index_select(0, x).double().sub_(query.index_select(0, q))
         if scale != 1:
             difference.mul_(scale)
-        found.append(_tree_sum(difference.square_()))
+        found.append(tree_sum(difference.square_()))
     return torch.cat(found)
 
 

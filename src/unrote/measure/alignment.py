@@ -20,7 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unrote.contracts import InputError, Neighbors
-from unrote.distances import MEMORY, check_count, roundoff, squared
+from unrote.distances import MEMORY, check_count, roundoff, squared, tree_sum
 from unrote.measure.projection import RANK, Exact, look, nearest, projected_index
 
 SMALLEST = 4
@@ -29,7 +29,7 @@ SMALLEST = 4
 
 def aligned_neighbors(
     samples: Shaped[Tensor, "Q C H W"],
-    training: Shaped[Tensor, "N C H W"],
+    training: Shaped[Tensor, "N _ _ _"],
     k: int = 2,
     *,
     shift: int = 2,
@@ -93,11 +93,11 @@ def _check(samples: Tensor, training: Tensor, shift: int) -> None:
 
 def _standardised(crops: Tensor) -> Tensor:
     """Mean 0 and norm 1 for every row, in float64; rows that are flat up to rounding become 0."""
-    crops = crops.double()
-    mean = crops.mean(1, keepdim=True)
-    crops = crops - mean
-    norm = torch.linalg.vector_norm(crops, dim=1, keepdim=True)
-    flat = norm <= 1e-10 * crops.shape[1] ** 0.5 * mean.abs()
+    size = crops.shape[1]
+    mean = tree_sum(crops.to(torch.float64, copy=True))[:, None] / size
+    crops = crops.double() - mean
+    norm = tree_sum(crops.square())[:, None].sqrt()
+    flat = norm <= 1e-10 * size**0.5 * mean.abs()
     return crops.mul_(torch.where(flat, 0.0, 1 / norm))
 
 
@@ -106,7 +106,7 @@ def _central(images: Tensor, shift: int) -> Tensor:
     return _standardised(images[:, :, shift:height, shift:width].flatten(1))
 
 
-def _bags(images: Float[Tensor, "B C H W"], height: int, width: int) -> Float[Tensor, "R D"]:
+def _bags(images: Shaped[Tensor, "B C H W"], height: int, width: int) -> Float[Tensor, "R D"]:
     """All standardised crops of all images and of their mirror images, image after image."""
     both = torch.stack([images, images.flip(3)], 1).double()
     crops = both.unfold(3, height, 1).unfold(4, width, 1).permute(0, 1, 3, 4, 2, 5, 6)
