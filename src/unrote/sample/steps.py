@@ -131,6 +131,13 @@ def seeded(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[tor
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 
+def conditioned(denoiser: Denoiser, given: Tensor | None) -> Denoiser:
+    """A denoiser that is told the same condition at every step."""
+    if given is None:
+        return denoiser
+    return lambda x, sigma, condition=None: denoiser(x, sigma, given)
+
+
 @torch.no_grad()
 def generate(
     denoiser: Denoiser,
@@ -140,12 +147,20 @@ def generate(
     step: Step = heun,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
+    condition: Tensor | None = None,
 ) -> Float[Tensor, "n *E"]:
-    """Draw one sample for each seed, EDM's start, batch by batch: (n,*E) on the CPU, float32."""
+    """Draw one sample for each seed, EDM's start, batch by batch: (n,*E) on the CPU, float32.
+
+    Args:
+        condition: what the denoiser is told of each sample (n,...), or None.
+    """
     done = []
     for first in range(0, len(seeds), batch_size):
         streams = seeded(seeds[first : first + batch_size])
+        given = None if condition is None else condition[first : first + batch_size].to(device)
         z = normal((len(streams), *shape), streams, device=device)
-        *_, last = trajectory(step, denoiser, edm_start(z, float(levels[0])), levels, streams)
+        *_, last = trajectory(
+            step, conditioned(denoiser, given), edm_start(z, float(levels[0])), levels, streams
+        )
         done.append(last.cpu())
     return torch.cat(done) if done else torch.empty(0, *shape)

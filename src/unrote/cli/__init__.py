@@ -1,0 +1,1 @@
+"""The command line: flags generated from the options of the jobs."""

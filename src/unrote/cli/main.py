@@ -1,0 +1,121 @@
+"""`unrote COMMAND`: reads flags, runs a job, prints its result, and chooses the exit status.
+
+Exit status: 0 done, 2 the input cannot be used, 3 copying is above --fail-above, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from unrote import __version__
+
+COMMANDS = {
+    "demo": ("unrote.jobs", "demo", "DemoOptions", "show me everything, now, on digits"),
+    "audit": ("unrote.jobs", "audit", "AuditOptions", "are these samples copies? of what? how sure?"),
+    "train": ("unrote.jobs", "train", "TrainOptions", "train, and watch copying start"),
+    "probe": ("unrote.jobs", "probe", "ProbeOptions", "at which noise levels does this model copy?"),
+    "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),
+    "claims": ("unrote.lab.runs", "claims", "ClaimsOptions", "what has been reproduced, with which numbers?"),
+}
+
+HELP = """\
+usage: unrote COMMAND [flags]      (unrote COMMAND --help lists the flags)
+
+Measure, predict and prevent memorization in diffusion models.
+
+commands:
+{commands}
+
+DATA (--train, --test, --samples) is one spelling everywhere:
+  digits                      scikit-learn's 1,797 digits, 8x8
+  FOLDER                      images, recursively; subfolders are classes
+  FILE.npy .npz .pt           arrays, uint8 or float (the pixel range is told and printed)
+  FILE.parquet or FOLDER      the Hugging Face image layout
+  ... with suffixes           :split   @limit   ?label=NAME      cifar10:train@5000?label=automobile
+
+Every command writes result.json and report.html to --out; --json prints the result instead.
+Exit status: 0 done, 2 unusable input, 3 copying above --fail-above, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(HELP.format(commands="\n".join(f"  {name:<11} {row[3]}" for name, row in COMMANDS.items())))
+        return 0
+    if arguments[0] == "--version":
+        print(f"unrote {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        return refuse(f"{arguments[0]!r} is not a command; the commands are {', '.join(COMMANDS)}.")
+    return run(arguments[0], arguments[1:])
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Parse the flags of a command, run it, print what it says."""
+    import tyro
+
+    place, function, options_name, summary = COMMANDS[command]
+    options_type = getattr(importlib.import_module("unrote.jobs.options"), options_name)
+    options = tyro.cli(options_type, prog=f"unrote {command}", args=list(arguments), description=summary)
+    quiet_libraries()
+    signal.signal(signal.SIGTERM, interrupted)
+    from unrote.contracts import InputError
+
+    try:
+        result = getattr(importlib.import_module(place), function)(options)
+    except InputError as error:
+        return refuse(str(error))
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    return show(result, options)
+
+
+def show(result: Any, options: Any) -> int:
+    """Print a result for people or for programs; status 3 if it is above the limit."""
+    import json
+
+    print(json.dumps(result.as_json(), indent=1) if options.json else result.summary())
+    limit = getattr(options, "fail_above", None)
+    if limit is None:
+        return 0
+    judged = getattr(result.copy_ratio, options.fail_on)
+    if judged is None or judged <= limit:
+        return 0
+    print(
+        f"The copy ratio's {options.fail_on} end, {judged:.4g}, is above --fail-above {limit:.4g}.",
+        file=sys.stderr,
+    )
+    return 3
+
+
+def refuse(message: str) -> int:
+    """One paragraph on standard error, and status 2."""
+    text = " ".join(message.split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    print(f"unrote: {text}", file=sys.stderr)
+    return 2
+
+
+def interrupted(number: int, frame: Any) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does: what is done is kept, and the next run goes on."""
+    raise KeyboardInterrupt
+
+
+def quiet_libraries() -> None:
+    """Other libraries' chatter stays out of our output; nothing is fetched from a hub in silence."""
+    import os
+    import warnings
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

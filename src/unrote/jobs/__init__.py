@@ -1,0 +1,46 @@
+"""One function for every command: DATA and MODEL in, a frozen result out.
+
+``unrote.jobs.audit(AuditOptions(train="digits", samples="mine.npz"))`` is what ``unrote audit`` runs.
+Names are loaded when they are first used, so that asking for help stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from unrote.jobs.options import (
+    AuditOptions,
+    ClaimsOptions,
+    DemoOptions,
+    ProbeOptions,
+    ReproduceOptions,
+    TrainOptions,
+)
+
+_PLACES = {
+    "audit": "unrote.jobs.auditing",
+    "demo": "unrote.jobs.demonstration",
+    "probe": "unrote.jobs.probing",
+    "train": "unrote.jobs.training",
+}
+
+__all__ = [
+    "AuditOptions",
+    "ClaimsOptions",
+    "DemoOptions",
+    "ProbeOptions",
+    "ReproduceOptions",
+    "TrainOptions",
+    "audit",
+    "demo",
+    "probe",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a command's function on first use."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"unrote.jobs has no {name!r}; it has {', '.join(__all__)}")

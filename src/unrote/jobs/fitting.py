@@ -1,0 +1,257 @@
+"""One training run that is measured as it goes: losses on fixed noise, copies among samples, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrote.contracts import Denoiser, Estimate, Examples, InputError
+from unrote.data.pixels import UNIT, to_bytes
+from unrote.denoise.compose import Precondition, edm
+from unrote.denoise.networks import MLP, UNet, describe, from_description
+from unrote.jobs.comparing import Reference
+from unrote.measure.copies import grouped_neighbors, is_copy
+from unrote.measure.estimate import estimate, wilson
+from unrote.noise.levels import LogNormal, edm_levels, end_at_zero
+from unrote.sample.steps import generate
+from unrote.sweeps import write_atomic
+from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
+from unrote.train.loop import Options, train
+from unrote.train.losses import held_out_loss
+from unrote.train.recipe import baseline
+
+SIGMA_DATA = 0.5
+"""EDM's scale of the data in its preconditioning."""
+LAW = LogNormal()
+SAMPLING = end_at_zero(edm_levels(18))
+MONITORED = 2048
+"""Images of each set on which losses are measured; noise and levels are the same at every step."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a run learns from and what it is held against.
+
+    Args:
+        x: training images in [-1, 1] (N,C,H,W).
+        held_out: images of the same kind that are not trained on (M,C,H,W).
+        label, held_out_label: classes, or None.
+        classes: number of classes, or None.
+        reference: the training images as copies are looked for.
+    """
+
+    x: Tensor
+    held_out: Tensor
+    reference: Reference
+    label: Tensor | None = None
+    held_out_label: Tensor | None = None
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is made, beside its data.
+
+    Args:
+        network: what is trained.
+        options: how it is trained.
+        measurements: how often it is measured, at steps in geometric progression.
+        samples: samples drawn at each measurement.
+        seed: of weights, training and samples.
+    """
+
+    network: MLP | UNet
+    options: Options
+    measurements: int
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A run at one step, averaged weights: errors weighted as in training, and copies among samples."""
+
+    step: int
+    train_loss: Estimate
+    validation_loss: Estimate
+    copy_ratio: Estimate
+
+
+def measured_steps(options: Options, count: int) -> list[int]:
+    """Steps in geometric progression up to the last, moved up to the grid of ticks."""
+    ratio = 40 ** (1 / max(1, count - 1))  # from a fortieth of the run, where nothing is learnt by heart
+    raw = [options.steps / ratio**k for k in range(count)]
+    every = options.tick_every
+    return sorted({min(options.steps, -(-int(step) // every) * every) for step in raw if step >= 1})
+
+
+def build(network: MLP | UNet, shape: Sequence[int], classes: int | None, seed: int) -> Precondition:
+    """A fresh denoiser: the network under EDM's preconditioning."""
+    generator = torch.Generator().manual_seed(seed)
+    return Precondition(network.build(shape, classes, generator), edm(SIGMA_DATA))
+
+
+def fit(
+    data: TrainingSet,
+    plan: Plan,
+    folder: Path,
+    tell: Callable[[int], None],
+    device: torch.device | str = "cpu",
+) -> tuple[Denoiser, list[Measurement]]:
+    """Train by a plan and measure on the way; an interrupted run in the same folder goes on where it was.
+
+    Args:
+        folder: gets run.json, history.json and checkpoints.
+        tell: called with the number of steps that were just done.
+
+    Returns:
+        the denoiser with averaged weights, and its measurements.
+    """
+    denoiser = build(plan.network, data.x.shape[1:], data.classes, plan.seed)
+    examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
+    recipe = baseline(examples, LAW, denoiser.weight)
+    write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
+    resume = latest_checkpoint(folder)
+    generator = torch.Generator().manual_seed(plan.seed + 1)
+    history: list[Measurement] = []
+    wanted, done = measured_steps(plan.options, plan.measurements), 0
+    ticks = train(denoiser, recipe, generator, plan.options, resume)
+    if resume is not None:
+        done = int(resume.stem.removeprefix("step-"))
+        history = [m for m in read_history(folder) if m.step <= done]
+        tell(done)
+    ema: Denoiser = denoiser
+    if done == plan.options.steps and resume is not None:
+        load_denoiser_weights(denoiser, resume)
+    for tick in ticks:
+        tell(tick.step - done)
+        done, ema = tick.step, tick.state.ema
+        if tick.step in wanted:
+            history.append(measure(tick.state.ema, denoiser.weight, data, plan, tick.step, device))
+            # History first: after a kill between the two it is cut back to the checkpoint.
+            write_history(history, folder)
+            save(tick.state, checkpoint_path(folder, tick.step))
+    return ema, history
+
+
+def measure(
+    denoiser: Denoiser,
+    weight: Callable[[Tensor], Tensor],
+    data: TrainingSet,
+    plan: Plan,
+    step: int,
+    device: torch.device | str,
+) -> Measurement:
+    """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step)."""
+
+    def loss(x: Tensor, label: Tensor | None) -> Estimate:
+        n = min(len(x), MONITORED)
+        # Few images get several levels each, so that the curves are equally smooth.
+        rows = torch.arange(max(n, 512)) % n
+        g = torch.Generator().manual_seed(plan.seed + 2)
+        sigma, z = LAW(len(rows), g), torch.randn(len(rows), *x.shape[1:], generator=g)
+        given = None if label is None else label[rows].to(device)
+        values = held_out_loss(denoiser, x[rows].to(device), sigma.to(device), z.to(device), weight, given)
+        return estimate(values.double().cpu())
+
+    samples = draw(denoiser, data, plan.samples, plan.seed, device)
+    copied = copies_of(samples, data.reference)
+    return Measurement(
+        step,
+        loss(data.x, data.label),
+        loss(data.held_out, data.held_out_label),
+        wilson(int(copied.sum()), len(copied)),
+    )
+
+
+def draw(
+    denoiser: Denoiser, data: TrainingSet, n: int, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """n samples in [-1, 1] by Heun's 18 steps; labels in the proportions of the training set."""
+    shape = tuple(data.x.shape[1:])
+    seeds = [1_000_003 * (seed + 1) + i for i in range(n)]
+    if data.label is None:
+        return generate(denoiser, shape, seeds, SAMPLING, device=device)
+    g = torch.Generator().manual_seed(seed + 3)
+    label = data.label[torch.randint(len(data.label), (n,), generator=g)]
+    return generate(denoiser, shape, seeds, SAMPLING, device=device, condition=label)
+
+
+def as_compared(x: Tensor, reference: Reference) -> Tensor:
+    """Samples in [-1, 1] with the rounding of the training set."""
+    return to_bytes(x, UNIT) if reference.pixels.dtype == torch.uint8 else x
+
+
+def copies_of(samples: Tensor, reference: Reference) -> Tensor:
+    """Which samples in [-1, 1] are copies, near-duplicates counted as one neighbour."""
+
+    found = grouped_neighbors(as_compared(samples, reference), reference.pixels, reference.groups.group)
+    return is_copy(found.distance[:, 0], found.distance[:, 1])
+
+
+def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
+    """What a run folder says of itself: enough to rebuild its denoiser."""
+    return {
+        "format": 1,
+        "network": describe(plan.network),
+        "preconditioning": {"kind": "edm", "sigma_data": SIGMA_DATA},
+        "shape": list(data.x.shape[1:]),
+        "classes": data.classes,
+        "options": asdict(plan.options),
+        "seed": plan.seed,
+        "train": None
+        if data.reference.images.provenance is None
+        else asdict(data.reference.images.provenance),
+    }
+
+
+def read_denoiser(model: Path, averaged: bool = True) -> tuple[Precondition, dict[str, Any], Path]:
+    """The denoiser of a run folder (its last checkpoint) or of one checkpoint file in it.
+
+    Returns:
+        the denoiser, the description in run.json, and the checkpoint that was read.
+
+    Raises:
+        InputError: if there is no run, no checkpoint, or it cannot be read.
+    """
+    folder = model if model.is_dir() else model.parent
+    checkpoint = latest_checkpoint(folder) if model.is_dir() else model
+    try:
+        said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        network, shape, classes = said["network"], said["shape"], said["classes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{model} is not a run of `unrote train`: {folder / 'run.json'} cannot be read "
+            f"({type(error).__name__}). Name the folder given to --out of `unrote train`, or a "
+            "step-*.safetensors file in it."
+        ) from error
+    if checkpoint is None:
+        raise InputError(
+            f"{model} holds no checkpoint (step-*.safetensors); train longer, or name another run."
+        )
+    denoiser = build(from_description(network), shape, classes, seed=0)
+    load_denoiser_weights(denoiser, checkpoint, averaged)
+    return denoiser.eval(), said, checkpoint
+
+
+def write_history(history: Sequence[Measurement], folder: Path) -> None:
+    """Keep the measurements of a run."""
+    write_atomic(folder / "history.json", json.dumps([asdict(m) for m in history], indent=1))
+
+
+def read_history(folder: Path) -> list[Measurement]:
+    """The measurements that a run folder holds."""
+    path = folder / "history.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [
+        Measurement(
+            row["step"], *(Estimate(**row[k]) for k in ("train_loss", "validation_loss", "copy_ratio"))
+        )
+        for row in rows
+    ]

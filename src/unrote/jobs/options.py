@@ -1,0 +1,174 @@
+"""The settings of every command, from which its flags are generated; no slow imports here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+DATA = "digits, a folder of images, .npy/.npz/.pt arrays, or Parquet; :split, @limit, ?label= as suffixes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes."""
+
+    out: Path
+    """Folder for the results; it must not exist yet, or hold an interrupted run of the same command."""
+    overwrite: bool = False
+    """Replace what is in --out."""
+    json: bool = False
+    """Print the result, and nothing else, as JSON on standard output."""
+    seed: int = 0
+    """Seed of everything random."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Exit status 3 when copying is above a limit, for use in continuous integration."""
+
+    fail_above: float | None = None
+    """Exit with status 3 if the copy ratio is above this number (0.01 means one percent)."""
+    fail_on: Literal["low", "value", "high"] = "low"
+    """Which end of the copy ratio's interval --fail-above looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(Common, Gate):
+    """Are these samples copies? Which, of what, how sure are you?"""
+
+    train: str
+    """The training set: a folder of images, arrays, Parquet or digits (see `unrote --help`)."""
+    samples: str
+    """The generated samples, spelled like --train."""
+    test: str | None = None
+    """Held-out real images: what the copy ratio of fresh real data would be."""
+    out: Path = Path("audit")
+    factor: float = 3.0
+    """A copy is nearer than the second neighbour's distance divided by this factor."""
+    duplicate_threshold: float = 0.05
+    """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
+    absolute_threshold: float = 0.05
+    """The absolute definition of a copy: root-mean-square pixel distance below this (pixels 0 to 1)."""
+    false_positives: float = 0.01
+    """The calibrated definition calls this share of held-out images copies."""
+    confidence: float = 0.95
+    """Confidence of every interval."""
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos), so that mixed sizes can be compared."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays in --train and --test, where it cannot be told from the values."""
+    samples_range: tuple[float, float] | None = None
+    """The pixel range of float arrays in --samples, where it cannot be told from the values."""
+    memory: int = 1024
+    """Mebibytes that a search may take beyond the images themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Common, Gate):
+    """Train a diffusion model and watch copying start."""
+
+    train: str
+    """The training set (see `unrote --help`)."""
+    test: str | None = None
+    """Held-out real images for the validation loss and the calibration; else a tenth is held out."""
+    out: Path = Path("run")
+    recipe: Literal["baseline"] = "baseline"
+    """How examples and levels are drawn; baseline is EDM's training."""
+    network: Literal["mlp", "unet"] = "mlp"
+    """A residual MLP (images up to about 16x16), or diffusers' U-Net."""
+    width: int = 512
+    """Width of the MLP, or channels of the U-Net's first level."""
+    depth: int = 3
+    """Residual blocks of the MLP, or levels of the U-Net."""
+    dropout: float = 0.0
+    """Dropout probability inside the network."""
+    conditional: bool = False
+    """Train on the labels of the data set."""
+    steps: int = 4000
+    """Optimisation steps."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    ema_decay: float = 0.998
+    """Decay of the averaged weights, which are the ones that are sampled and measured."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    samples: int = 512
+    """Samples drawn at every checkpoint to measure copying."""
+    checkpoints: int = 10
+    """How many times, spread over the steps, the run is measured and saved."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision on a GPU; on a CPU it is slower."""
+    duplicate_threshold: float = 0.05
+    """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos)."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays, where it cannot be told from the values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions(Common):
+    """At which noise levels does this model copy?"""
+
+    model: Path
+    """A run folder of `unrote train`, or one of its checkpoint files."""
+    train: str
+    """The training set of the model."""
+    test: str
+    """Held-out real images, which are noised and denoised once."""
+    out: Path = Path("probe")
+    levels: int = 18
+    """How many noise levels of EDM's grid (0.002 to 80)."""
+    points: int = 512
+    """Images of each set that are noised at every level."""
+    raw: bool = False
+    """Probe the raw weights rather than their moving average."""
+    duplicate_threshold: float = 0.05
+    """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos)."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays, where it cannot be told from the values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(Common):
+    """Show everything, now, on data that ships with a dependency: scikit-learn's digits."""
+
+    out: Path = Path("demo")
+    small: int = 32
+    """Training images of the model that is expected to copy."""
+    large: int = 1024
+    """Training images of the model that is expected not to."""
+    steps: int = 4000
+    """Optimisation steps of both models."""
+    samples: int = 512
+    """Samples that are audited of each model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(Common):
+    """Does the paper's figure hold?"""
+
+    experiment: str = "list"
+    """Which experiment; `list` names them."""
+    scale: Literal["smoke", "laptop", "paper"] = "smoke"
+    """Seconds, minutes on two cores, or the paper's own scale on a GPU."""
+    out: Path = Path("reproduction")
+    workers: int = 2
+    """Processes."""
+    record: bool = False
+    """Append the runs to the ledger in the source tree; every run made at a claim's scale counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimsOptions:
+    """What has been reproduced, at which scale, with which numbers?"""
+
+    json: bool = False
+    """Print the ledger as JSON."""

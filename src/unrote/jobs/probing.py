@@ -1,0 +1,292 @@
+"""`unrote probe`: at which noise levels does this model copy, and what would the empirical optimum do?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrote.contracts import Denoiser, Estimate, InputError
+from unrote.data.pixels import to_unit
+from unrote.denoise.exact import Empirical
+from unrote.jobs.audit_page import settings_blocks
+from unrote.jobs.comparing import Reference, origin, read_others, read_reference
+from unrote.jobs.fitting import copies_of, read_denoiser
+from unrote.jobs.options import ProbeOptions
+from unrote.jobs.output import (
+    check_free,
+    curve,
+    device_of,
+    document,
+    progress,
+    settings_of,
+    workspace,
+    write_document,
+)
+from unrote.jobs.training import estimate_curve
+from unrote.measure.denoising import denoise_at
+from unrote.measure.estimate import estimate, wilson
+from unrote.noise.levels import edm_levels
+from unrote.noise.schedule import units
+from unrote.report import blocks, plots
+from unrote.report.format import percent, ratio
+from unrote.report.page import write
+
+
+@dataclass(frozen=True)
+class LevelCurves:
+    """One denoiser, level by level.
+
+    Args:
+        copy_ratio: share of noised test images that one denoising step turns into a copy.
+        train_error, test_error: squared error per dimension on training and on test images.
+    """
+
+    copy_ratio: tuple[Estimate, ...]
+    train_error: tuple[Estimate, ...]
+    test_error: tuple[Estimate, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Three curves."""
+        return {
+            "copy_ratio": curve(list(self.copy_ratio)),
+            "train_error": curve(list(self.train_error)),
+            "test_error": curve(list(self.test_error)),
+        }
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The result of a probe: a model beside the empirical optimum of its training set."""
+
+    levels: Tensor
+    model: LevelCurves
+    empirical: LevelCurves
+    content: dict[str, Any]
+    out: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of result.json."""
+        return self.content
+
+    def summary(self) -> str:
+        """A line for each level."""
+        rows = [
+            f"  {sigma:>9.4f}  {ratio(m):<42}  {ratio(e)}"
+            for sigma, m, e in zip(
+                self.levels.tolist(), self.model.copy_ratio, self.empirical.copy_ratio, strict=True
+            )
+        ]
+        head = f"  {'sigma':>9}  {'copies by the model':<42}  copies by the empirical optimum"
+        return "\n".join(
+            [sentence(self.levels, self.model), "", head, *rows, "", f"report: {self.out / 'report.html'}"]
+        )
+
+
+def probe(options: ProbeOptions) -> Probe:
+    """Noise training and test images at every level, denoise them once, and see what comes out.
+
+    Raises:
+        InputError: if an input cannot be used.
+    """
+    check_free(options.out, options.overwrite)
+    if options.levels < 2 or options.points < 1:
+        raise InputError(
+            f"--levels {options.levels} and --points {options.points} cannot be used: at least 2 levels and 1 point."
+        )
+    device = device_of(options.device)
+    denoiser, said, checkpoint = read_denoiser(options.model, averaged=not options.raw)
+    reference = read_reference(
+        options.train, options.duplicate_threshold, options.resize, options.train_range, 2**29
+    )
+    check_shape(said, reference)
+    fresh = read_others(options.test, reference, options.resize, options.train_range)
+    x = to_unit(reference.images.pixels, reference.images.value_range)
+    test = to_unit(fresh.pixels, fresh.value_range)
+    label = fresh.labels if said["classes"] else None
+    levels = edm_levels(options.levels)
+    inputs = {
+        "model": {"spec": str(checkpoint), **said},
+        "train": asdict(origin(reference.images)),
+        "test": asdict(origin(fresh)),
+    }
+    identity = {"settings": settings_of(options), "seed": options.seed, "train": inputs["train"]["sha256"]}
+    with workspace(options.out, options.overwrite, identity) as folder:
+        with progress("levels", 2 * len(levels)) as advance:
+            chosen = choose(x, test, reference.images.labels, label, options.points, options.seed)
+            model = level_curves(
+                denoiser.to(device), chosen, reference, levels, options.seed, advance, device
+            )
+            optimum = level_curves(
+                Empirical(x).to(device), chosen.unlabelled(), reference, levels, options.seed, advance, device
+            )
+        results = results_of(levels, model, optimum)
+        content = document("probe", inputs, options, results)
+        write(_page(levels, model, optimum, content, options), folder / "report.html")
+        write_document(content, folder)
+    return Probe(levels, model, optimum, content, options.out)
+
+
+def check_shape(said: dict[str, Any], reference: Reference) -> None:
+    """Refuse a training set that the model cannot have seen.
+
+    Raises:
+        InputError: if the images have another shape than the model's.
+    """
+    shape = tuple(reference.pixels.shape[1:])
+    if shape != tuple(said["shape"]):
+        raise InputError(
+            f"The model makes images of shape {tuple(said['shape'])} (channels, height, width) and the training set "
+            f"{reference.images.spec} has {shape}; name the set that the model was trained on, or use --resize."
+        )
+
+
+@dataclass(frozen=True)
+class Points:
+    """The images that are noised: (n,C,H,W) each in [-1, 1], with labels if the model takes any."""
+
+    train: Tensor
+    test: Tensor
+    train_label: Tensor | None = None
+    test_label: Tensor | None = None
+
+    def unlabelled(self) -> Points:
+        """The same images for a denoiser that takes no labels."""
+        return Points(self.train, self.test)
+
+
+def choose(
+    train: Tensor, test: Tensor, train_label: Tensor | None, test_label: Tensor | None, n: int, seed: int
+) -> Points:
+    """n images of each set at random (all, if there are fewer)."""
+    g = torch.Generator().manual_seed(seed)
+    a, b = (torch.randperm(len(x), generator=g)[:n] for x in (train, test))
+    if test_label is None or train_label is None:
+        return Points(train[a], test[b])
+    return Points(train[a], test[b], train_label[a], test_label[b])
+
+
+def level_curves(
+    denoiser: Denoiser,
+    points: Points,
+    reference: Reference,
+    levels: Tensor,
+    seed: int,
+    tell: Callable[[int], None],
+    device: torch.device | str = "cpu",
+) -> LevelCurves:
+    """Copies and errors at every level; image i meets the same noise at every level and by every denoiser."""
+    copied, train_error, test_error = [], [], []
+    for level in levels.tolist():
+        seen = [
+            denoise_at(denoiser, x, level, torch.Generator().manual_seed(seed + k), label, device)
+            for k, (x, label) in enumerate(
+                ((points.train, points.train_label), (points.test, points.test_label))
+            )
+        ]
+        errors = [
+            (out.double() - x.double()).square().flatten(1).mean(1)
+            for out, x in zip(seen, (points.train, points.test), strict=True)
+        ]
+        found = copies_of(seen[1], reference)
+        copied.append(wilson(int(found.sum()), len(found)))
+        train_error.append(estimate(errors[0]))
+        test_error.append(estimate(errors[1]))
+        tell(1)
+    return LevelCurves(tuple(copied), tuple(train_error), tuple(test_error))
+
+
+def results_of(levels: Tensor, model: LevelCurves, optimum: LevelCurves) -> dict[str, Any]:
+    """The keys of result.json."""
+    return {
+        "levels": levels.tolist(),
+        "units": [asdict(units(level)) for level in levels.tolist()],
+        **model.as_json(),
+        "empirical": optimum.as_json(),
+    }
+
+
+def sentence(levels: Tensor, model: LevelCurves) -> str:
+    """Where the model copies most, in one sentence."""
+    values = [e.value or 0.0 for e in model.copy_ratio]
+    best = max(range(len(values)), key=values.__getitem__)
+    if values[best] == 0:
+        return "At no level does one denoising step turn a noised test image into a copy of a training image."
+    return (
+        f"The model copies most at sigma = {float(levels[best]):.3g}, where one denoising step turns "
+        f"{ratio(model.copy_ratio[best])} noised test images, into copies of training images."
+    )
+
+
+def level_figures(levels: Tensor, curves: dict[str, LevelCurves]) -> tuple[blocks.Figure, blocks.Figure]:
+    """Copies by level, and errors by level, of several denoisers."""
+    x: Sequence[float] = levels.flip(0).tolist()
+
+    def line(name: str, values: Sequence[Estimate]) -> plots.Curve:
+        return estimate_curve(name, x, list(reversed(values)))
+
+    copies = plots.curves(
+        [line(name, c.copy_ratio) for name, c in curves.items()],
+        x_label="noise level sigma",
+        y_label="copies after one step",
+        caption="Share of noised test images that one denoising step turns into a copy of a training image.",
+        alt="Copy ratio of one denoising step against the noise level",
+        log_x=True,
+        y_limits=(0.0, 1.02),
+        show_y=percent,
+    )
+    errors = plots.curves(
+        [
+            line(f"{name}, {which} images", part)
+            for name, c in curves.items()
+            for which, part in (("training", c.train_error), ("test", c.test_error))
+        ],
+        x_label="noise level sigma",
+        y_label="squared error per pixel",
+        caption="Error of one denoising step. The optimum of the training set knows its images and no others.",
+        alt="Denoising error on training and test images against the noise level",
+        log_x=True,
+        log_y=True,
+    )
+    return copies, errors
+
+
+def _page(
+    levels: Tensor, model: LevelCurves, optimum: LevelCurves, content: dict[str, Any], options: ProbeOptions
+) -> blocks.Page:
+    rows = tuple(
+        (level, m, e, a, b)
+        for level, m, e, a, b in zip(
+            levels.tolist(),
+            model.copy_ratio,
+            optimum.copy_ratio,
+            model.train_error,
+            model.test_error,
+            strict=True,
+        )
+    )
+    columns = (
+        blocks.Column("sigma"),
+        blocks.Column("copies, model", ratio),
+        blocks.Column("copies, empirical optimum", ratio),
+        blocks.Column("error, training images"),
+        blocks.Column("error, test images"),
+    )
+    copies, errors = level_figures(levels, {"model": model, "empirical optimum": optimum})
+    alarm = any((e.low or 0.0) > 0 and e.value for e in model.copy_ratio)
+    return blocks.Page(
+        title="Probe of a model",
+        lead=f"{options.model}, one denoising step at {len(levels)} noise levels",
+        verdict=blocks.Verdict(sentence(levels, model), blocks.Tone.CAUTION if alarm else blocks.Tone.CALM),
+        sections=(
+            blocks.Section("Copies by noise level", (copies,)),
+            blocks.Section("Errors by noise level", (errors,)),
+            blocks.Section("All levels", (blocks.Table(columns, rows, "One row for each level"),)),
+            blocks.Section("Settings and versions", settings_blocks(content)),
+        ),
+        footer=(f"unrote {content['versions']['unrote']}",),
+    )

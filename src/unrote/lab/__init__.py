@@ -1,0 +1,1 @@
+"""The laboratory: experiments of the papers, their claims, and the ledger of what was measured."""
