@@ -37,6 +37,8 @@ from unrote.report.format import (
         (Estimate(None, None, None, 0), "–"),
         (0.0004, "0.040 %"),
         (1.0, "100 %"),
+        (0.99996, "100.0 %"),
+        (Estimate(0.0003, 0.0, 0.05, 60), "0.0 % [0, 5.0], n = 60"),
         (0, "0 %"),
         (None, "–"),
         (math.nan, "–"),

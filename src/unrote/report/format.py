@@ -66,9 +66,9 @@ def percent(value: Number | None, decimals: int | None = None) -> str:
     scaled = 100 * value
     if decimals is None:
         decimals = 1 if abs(scaled) >= 0.1 or scaled == 0 else _leading_decimals(abs(scaled)) + 1
-    text = f"{scaled:.{decimals}f}"
-    whole = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{whole if whole in ('0', '100', '-0') else text} %".replace("-0 ", "0 ").replace("-", "−")
+    if value in (0, 1):  # exactly all or nothing; what only rounds to it keeps its decimals
+        return f"{scaled:.0f} %"
+    return f"{scaled:.{decimals}f} %".replace("-", "−")
 
 
 def at_most(value: Number) -> str:
