@@ -178,6 +178,8 @@ def test_a_reduced_precision_of_products_is_neither_used_nor_forgotten(digits: t
         torch.set_float32_matmul_precision("medium")
         found = top_k(digits[:30], digits[30:], 2)
         assert torch.get_float32_matmul_precision() == "medium"
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision(before)
     assert torch.equal(found.index, expected.index)
@@ -199,6 +201,17 @@ def test_grouped_minima_find_what_a_full_scan_finds(width: int, k: int, seed: in
         (r, c) for r, c in (floor <= limit[:, None]).nonzero().tolist()
     }
     assert len(row) == int((floor <= limit[:, None]).sum())
+
+
+@pytest.mark.parametrize("place", [0, 700, 1279, 1280, 1299])
+def test_the_least_entry_is_found_in_every_group_and_behind_the_last(place: int) -> None:
+    floor = torch.ones(2, 1300)
+    floor[1, place] = -1.0
+    value, column = smallest(floor, 3)
+    assert value.tolist() == [[1, 1, 1], [-1, 1, 1]]
+    assert column[1, 0] == place
+    row, column = below(floor, torch.tensor([0.5, 0.0]))
+    assert (row.tolist(), column.tolist()) == ([1], [place])
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0, 2.5, 5.0])

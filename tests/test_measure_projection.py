@@ -97,12 +97,16 @@ def test_floors_lie_below_half_the_squared_distance(
         assert ((half - view.floor[:, :300]) / half.mean()).max() < 1e-4
 
 
-def test_points_in_the_span_have_no_floor_above_their_distance_by_rounding(
-    generator: torch.Generator,
-) -> None:
+@pytest.mark.parametrize("residue", [0.0, 1e-6, 1.0])
+def test_features_are_known_to_within_their_slack(residue: float, generator: torch.Generator) -> None:
     x = torch.randn(300, 3, generator=generator) @ torch.randn(3, 90, generator=generator)
-    index = projected_index(x, 20)
-    assert index.lifted[:300, index.basis.shape[1]].max() < 1e-4 * x.norm(dim=1).max()
+    x = x.double() + residue * torch.randn(300, 90, generator=generator)
+    index = projected_index(x, 3)
+    y, basis = x - index.frame.centre, index.basis
+    truth = torch.cat([y @ basis, (y - y @ basis @ basis.T).norm(dim=1, keepdim=True)], 1)
+    error = (index.lifted[:300, :4] - truth).norm(dim=1) / y.norm(dim=1)
+    assert error.max() <= index.slack < 1e-5
+    assert error.max() > 2.0**-26
     assert identical(search(index, x, 2), top_k(x, x, 2))
 
 
@@ -136,9 +140,9 @@ def test_the_distance_of_a_bag_is_that_of_its_nearest_member(
 def test_points_that_were_rounded_are_ranked_by_what_is_measured_at_the_end(
     generator: torch.Generator,
 ) -> None:
-    truth = structured(300, 80, generator).double()
-    truth[1::2] = truth[::2] + 1e-9 * torch.randn(150, 80, generator=generator)
-    query = truth[:20] + 1e-7
+    truth = structured(40, 80, generator).double().repeat_interleave(8, 0)
+    truth += 1e-6 * torch.randn(320, 80, generator=generator)
+    query = truth[::16] + 1e-6 * torch.randn(20, 80, generator=generator)
     rounded, members = truth.float(), query.float()
     blur = float((truth - rounded).norm(dim=1).max() + (query - members).norm(dim=1).max())
     index = projected_index(rounded, 8, blur=blur)
@@ -149,6 +153,7 @@ def test_points_that_were_rounded_are_ranked_by_what_is_measured_at_the_end(
     view = look(index, members[:, None], exact)
     d2, place = view.verified(2, view.ceiling(2), torch.arange(20))
     expected = top_k(query, truth, 2)
+    assert not torch.equal(top_k(members, rounded, 2).index, expected.index)
     assert torch.equal(place, expected.index)
     assert torch.equal(d2.sqrt() / index.frame.scale, expected.distance)
 
