@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from unrote.contracts import InputError, Neighbors
 from unrote.measure.copies import (
+    CLOSE,
     below,
     calibrated_threshold,
     copied_training,
@@ -21,7 +24,7 @@ from unrote.measure.copies import (
     root_mean_square,
     second_outside_group,
 )
-from unrote.measure.duplicates import duplicate_groups
+from unrote.measure.duplicates import duplicate_groups, radius
 from unrote.measure.estimate import wilson
 from unrote.measure.neighbors import neighbors
 
@@ -248,3 +251,50 @@ def test_without_a_copy_the_share_is_bounded_and_the_rest_unknown() -> None:
     assert found.share.high == pytest.approx(497 * wilson(0, 497).high / 50)
     assert (found.unseen.value, found.unseen.high) == (0, None)
     assert len(found.index) == 0
+
+
+def _cars(folder: Path, count: int) -> torch.Tensor:
+    import numpy as np
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    column = pq.read_table(folder / "cifar10_cars" / "train-00000-of-00001.parquet")["image"].slice(0, count)
+    return torch.tensor(
+        np.stack([np.asarray(Image.open(io.BytesIO(c["bytes"]))) for c in column.to_pylist()])
+    )
+
+
+@pytest.mark.shared_data
+def test_compressed_cars_are_copies_within_the_absolute_threshold(shared_data: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    cars = _cars(shared_data, 1500)
+    again = []
+    for picture in cars[:200].numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=90)
+        again.append(np.asarray(Image.open(buffer)))
+    found = neighbors(torch.tensor(np.stack(again)), cars, 2)
+    d1, d2 = found.distance.unbind(1)
+    assert is_copy(d1, d2).all()
+    assert torch.equal(found.index[:, 0], torch.arange(200))
+    assert below(root_mean_square(d1, 3072, 255.0), CLOSE).all()
+    assert float(distance_ratio(d1, d2).median()) < 0.06
+
+
+@pytest.mark.shared_data
+def test_noisy_copies_of_photographs_that_are_in_the_set_twice_need_groups_to_be_found(
+    shared_data: Path,
+) -> None:
+    cars = _cars(shared_data, 5000)
+    groups = duplicate_groups(cars, radius(0.08, 3072, 255.0))
+    assert 20 <= len(groups.groups) <= 30, "pairs below 0.08 are shifted repeats of the same photograph"
+    assert duplicate_groups(cars, radius(0.05, 3072, 255.0)).groups == ()
+    twice = cars[torch.cat(groups.groups)].float()
+    noise = 0.03 * 255 * torch.randn(twice.shape, generator=_seeded(0))
+    samples = (twice + noise).round().clamp(0, 255).to(torch.uint8)
+    plain = neighbors(samples, cars, 2).distance
+    grouped = grouped_neighbors(samples, cars, groups.group).distance
+    assert is_copy(plain[:, 0], plain[:, 1]).double().mean() < 0.1
+    assert is_copy(grouped[:, 0], grouped[:, 1]).double().mean() > 0.85
