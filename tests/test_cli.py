@@ -84,7 +84,7 @@ def test_a_gate_for_continuous_integration(files, tmp_path, limit, on, status) -
         (["audits"], "the commands are"),
         (["audit", "--train", "nowhere", "--samples", "samples.npy"], "does not exist"),
         (["probe", "--model", "nowhere", "--train", "train.npy", "--test", "test.npy"], "unrote train"),
-        (["reproduce", "--experiment", "figure-99"], "first-look"),
+        (["reproduce", "figure-99"], "first-look"),
         (["demo", "--small", "2"], "--small 2"),
     ],
 )

@@ -87,7 +87,7 @@ def histogram(made: Audit, factor: float) -> blocks.Figure:
         series["fresh real images"] = held_out.distances.ratio.tolist()
     return plots.histogram(
         series,
-        x_label="distance to the nearest training image / distance to the second nearest",
+        x_label="nearest distance / second-nearest distance",
         caption="A sample left of the line is a copy: it is much nearer to one training image than to any other.",
         alt=f"Histogram of distance ratios of {len(d):,} samples"
         + ("" if held_out is None else f" and {len(held_out.distances):,} held-out images"),

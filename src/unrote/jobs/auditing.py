@@ -23,7 +23,6 @@ from unrote.jobs.options import AuditOptions
 from unrote.jobs.output import (
     check_free,
     document,
-    printable,
     progress,
     settings_of,
     workspace,
@@ -341,8 +340,8 @@ def write_table(made: Audit, path: Path) -> None:
         "d2": d.d2.numpy(),
         "ratio": d.ratio.numpy(),
         "copy": made.findings.main.copied.numpy(),
-        "sample_name": [printable(name) for name in made.names],
-        "nearest_name": [printable(names[i]) for i in d.nearest.tolist()],
+        "sample_name": list(made.names),
+        "nearest_name": [names[i] for i in d.nearest.tolist()],
         "class": classes_of(made.reference.images, d.nearest),
         "plain_second": d.plain_second.numpy(),
         "plain_d2": d.plain_d2.numpy(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unrote.jobs.audit_page import NO_GUARANTEE, evidence, histogram, settings_blocks
-from unrote.jobs.probing import level_figures
+from unrote.jobs.probing import level_copies, level_errors
 from unrote.jobs.training import copy_figure, loss_figure
 from unrote.noise.levels import edm_levels
 from unrote.report import blocks
@@ -39,7 +39,7 @@ def demo_page(small: Half, large: Half, verdict: str, shown: bool, content: dict
     return blocks.Page(
         title="Memorization in three minutes",
         lead="The same small network, trained for the same number of steps on few and on many handwritten digits",
-        verdict=blocks.Verdict(verdict, blocks.Tone.CALM if shown else blocks.Tone.CAUTION, (), figures),
+        verdict=blocks.Verdict(verdict, blocks.Tone.NEUTRAL if shown else blocks.Tone.CAUTION, (), figures),
         sections=tuple(sections),
         footer=(NO_GUARANTEE, f"unrote {content['versions']['unrote']}"),
     )
@@ -66,7 +66,9 @@ def _levels(small: Half, large: Half) -> tuple[blocks.Block, ...]:
         f"trained on {large.count:,}": large.model,
         f"optimum of {large.count:,}": large.empirical,
     }
-    copies, errors = level_figures(edm_levels(18), curves)
+    levels = edm_levels(18)
+    copies = level_copies(levels, curves)
+    errors = level_errors(levels, {name: c for name, c in curves.items() if name.startswith("trained")})
     words = (
         "Fresh digits were noised and denoised once. At low noise nothing can be copied by a network, since the "
         "digit is still visible; at high noise the answer is an average. The optimum of the training set copies at "

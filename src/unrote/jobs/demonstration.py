@@ -37,7 +37,7 @@ from unrote.jobs.output import check_free, curve, document, progress, settings_o
 from unrote.jobs.probing import LevelCurves, choose, level_curves
 from unrote.jobs.training import training_set
 from unrote.noise.levels import edm_levels
-from unrote.report.format import ratio
+from unrote.report.format import at_most, percent, ratio
 from unrote.report.page import write
 from unrote.sweeps import sweep
 from unrote.train.loop import Options
@@ -103,7 +103,8 @@ def demo(options: DemoOptions) -> Demo:
     check_free(options.out, options.overwrite)
     check_sizes(options)
     configurations = [
-        configuration(n, options.steps, options.samples, options.seed) for n in (options.small, options.large)
+        configuration(images, options.large, options.steps, options.samples, options.seed)
+        for images in (options.small, options.large)
     ]
     identity = {"settings": settings_of(options), "seed": options.seed}
     with workspace(options.out, options.overwrite, identity) as folder:
@@ -113,7 +114,7 @@ def demo(options: DemoOptions) -> Demo:
         ]
         with watched([Path(run["folder"]) for run in runs], 2 * options.steps):
             list(sweep(train_digits, runs, folder / "runs", workers=2))
-        small, large = (investigate(run, options, folder) for run in runs)
+        small, large = (investigate(run, options) for run in runs)
         shown = is_shown(small.audited, large.audited)
         verdict = sentence(small.audited, large.audited, shown)
         results = {
@@ -147,20 +148,25 @@ def check_sizes(options: DemoOptions) -> None:
         )
 
 
-def configuration(images: int, steps: int, samples: int, seed: int) -> dict[str, Any]:
-    """One run as JSON."""
-    return {"images": images, "steps": steps, "samples": samples, "seed": seed}
+def configuration(images: int, pool: int, steps: int, samples: int, seed: int) -> dict[str, Any]:
+    """One run as JSON.
+
+    Args:
+        images: training images, the first of the pool.
+        pool: digits that are set aside for training; the others are held out.
+    """
+    return {"images": images, "pool": pool, "steps": steps, "samples": samples, "seed": seed}
 
 
-def digits(images: int, seed: int) -> tuple[Reference, Images]:
-    """The first digits of a random order as training set, and those after 1,600 as held-out images.
+def digits(run: Mapping[str, Any]) -> tuple[Reference, Images]:
+    """Training images and held-out images of a run.
 
     A smaller training set is part of a larger one of the same seed, and the held-out images are the same.
     """
     whole = load_images("digits")
-    g = torch.Generator().manual_seed(seed)
-    order, fresh = disjoint_splits(len(whole), [1600, len(whole) - 1600], g)
-    return Reference.of(part_of(whole, order[:images]), DUPLICATES, 2**29), part_of(whole, fresh)
+    g = torch.Generator().manual_seed(run["seed"])
+    pool, fresh = disjoint_splits(len(whole), [run["pool"], len(whole) - run["pool"]], g)
+    return Reference.of(part_of(whole, pool[: run["images"]]), DUPLICATES, 2**29), part_of(whole, fresh)
 
 
 def plan_of(run: Mapping[str, Any]) -> Plan:
@@ -176,7 +182,7 @@ def train_digits(run: Mapping[str, Any]) -> dict[str, Any]:
     """Train one of the two models in its folder; called in a process of its own."""
     folder = Path(run["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    reference, fresh = digits(run["images"], run["seed"])
+    reference, fresh = digits(run)
     done = 0
 
     def tell(steps: int) -> None:
@@ -192,9 +198,9 @@ def count_copies(run: Mapping[str, Any]) -> dict[str, Any]:
     """Train one model, and count copies among its samples and among fresh digits by the verdict's rule."""
     with tempfile.TemporaryDirectory() as place:
         options = DemoOptions(samples=run["samples"], seed=run["seed"])
-        folder = Path(place)
-        train_digits({**run, "folder": str(folder / "run")})
-        half = investigate({**run, "folder": str(folder / "run")}, options, folder)
+        placed = {**run, "folder": place}
+        train_digits(placed)
+        half = investigate(placed, options)
     main = half.audited.findings.main
     fresh = half.audited.held_out
     assert fresh is not None and main.calibration is not None
@@ -206,19 +212,17 @@ def count_copies(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def investigate(run: Mapping[str, Any], options: DemoOptions, folder: Path) -> Half:
-    """Sample, audit and probe a trained model."""
+def investigate(run: Mapping[str, Any], options: DemoOptions) -> Half:
+    """Sample, audit and probe a trained model; table and page of the audit go beside the model."""
     place = Path(run["folder"])
-    reference, fresh = digits(run["images"], run["seed"])
+    reference, fresh = digits(run)
     data = training_set(reference, fresh, False)
     denoiser, _, _ = read_denoiser(place)
     samples = sampled(denoiser, data, run)
     chosen = AuditOptions(train="digits", samples="the model", out=options.out, seed=options.seed)
-    work = folder / f"audit-{run['images']}"
-    work.mkdir(exist_ok=True)
-    held_out = measure_held_out(fresh, reference, chosen, work)
-    audited = examine(samples, reference, held_out, chosen, work)
-    clear_blocks(work)
+    held_out = measure_held_out(fresh, reference, chosen, place)
+    audited = examine(samples, reference, held_out, chosen, place)
+    clear_blocks(place)
     points = choose(data.x, data.held_out, None, None, 256, run["seed"])
     levels = edm_levels(18)
     with progress("levels", 2 * len(levels)) as advance:
@@ -242,6 +246,12 @@ def sampled(denoiser: Precondition, data: TrainingSet, run: Mapping[str, Any]) -
     return Images(spec=spec, pixels=pixels, value_range=(0.0, 255.0), names=names, provenance=origin)
 
 
+def share(found: Estimate) -> str:
+    """A copy ratio in a sentence; its interval stands below it on the page."""
+    assert found.value is not None and found.high is not None
+    return percent(found.value) if found.value else at_most(found.high)
+
+
 def is_shown(small: Audit, large: Audit) -> bool:
     """Whether copying appeared where it should and only there.
 
@@ -258,7 +268,10 @@ def sentence(small: Audit, large: Audit, shown: bool) -> str:
     """What the demonstration shows, or that it does not."""
     a, b = small.findings.main.ratio, large.findings.main.ratio
     counts = (len(small.reference.images), len(large.reference.images))
-    numbers = f"trained on {counts[0]:,} digits, {ratio(a)}, of the samples are copies; trained on {counts[1]:,}, {ratio(b)}"
+    numbers = (
+        f"after {counts[0]:,} training images {share(a)} of its samples are copies, "
+        f"after {counts[1]:,} {share(b)}"
+    )
     if shown:
         return f"The same network learns by rote from few images and not from many: {numbers}."
     return f"Copying did not appear as expected in this run: {numbers}. Nothing was tuned until it would."

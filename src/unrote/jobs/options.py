@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tyro.conf import Positional
+
 DATA = "digits, a folder of images, .npy/.npz/.pt arrays, or Parquet; :split, @limit, ?label= as suffixes"
 
 
@@ -87,7 +89,7 @@ class TrainOptions(Common, Gate):
     """Dropout probability inside the network."""
     conditional: bool = False
     """Train on the labels of the data set."""
-    steps: int = 4000
+    steps: int = 2000
     """Optimisation steps."""
     batch_size: int = 64
     """Images a step."""
@@ -145,7 +147,7 @@ class DemoOptions(Common):
     """Training images of the model that is expected to copy."""
     large: int = 1024
     """Training images of the model that is expected not to."""
-    steps: int = 4000
+    steps: int = 2000
     """Optimisation steps of both models."""
     samples: int = 512
     """Samples that are audited of each model."""
@@ -155,8 +157,8 @@ class DemoOptions(Common):
 class ReproduceOptions(Common):
     """Does the paper's figure hold?"""
 
-    experiment: str = "list"
-    """Which experiment; `list` names them."""
+    experiment: Positional[str] = "?"
+    """Which experiment, for example first-look; without one the experiments are listed."""
     scale: Literal["smoke", "laptop", "paper"] = "smoke"
     """Seconds, minutes on two cores, or the paper's own scale on a GPU."""
     out: Path = Path("reproduction")

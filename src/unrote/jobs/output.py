@@ -18,6 +18,7 @@ import torch
 
 from unrote import __version__
 from unrote.contracts import Estimate, InputError
+from unrote.data.spelling import printable
 from unrote.sweeps import key_of, write_atomic
 
 SCHEMA = 1
@@ -155,11 +156,6 @@ def plain(value: Any) -> Any:
 def curve(estimates: list[Estimate]) -> dict[str, list[Any]]:
     """A list of estimates as one curve: {value, low, high, n}, each a list."""
     return {key: [plain(e.as_dict()[key]) for e in estimates] for key in ("value", "low", "high", "n")}
-
-
-def printable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a file name that are not UTF-8 appear as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def versions() -> dict[str, str]:

@@ -225,13 +225,13 @@ def copy_figure(runs: Mapping[str, Sequence[Measurement]]) -> blocks.Figure:
     )
 
 
-def estimate_curve(name: str, x: Sequence[float], values: Sequence[Estimate]) -> plots.Curve:
+def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequence[Estimate]) -> plots.Curve:
     """Estimates as a line with its band."""
     low, high = [v.low for v in values], [v.high for v in values]
     whole = all(v is not None and math.isfinite(v) for v in (*low, *high))
     return plots.Curve(
         name,
-        [float(v) for v in x],
+        list(map(float, x)),
         [v.value for v in values],
         low if whole else None,
         high if whole else None,

@@ -82,7 +82,7 @@ def experiment(name: str) -> Experiment:
     if name not in PLACES:
         raise InputError(
             f"There is no experiment called {name!r}; the experiments are {', '.join(PLACES)}. "
-            "Run `unrote reproduce --experiment NAME --scale laptop`."
+            "Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
         )
     found: Experiment = import_module(PLACES[name]).EXPERIMENT
     return found

@@ -1,0 +1,88 @@
+"""The ledger's rule: nothing is decided by too few runs, by another scale or by an earlier specification."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from unrote.jobs import ReproduceOptions
+from unrote.lab import first_look, runs
+from unrote.lab.claims import FAILED, HELD, PARTLY, UNTESTED, judge
+
+EXPERIMENT = first_look.EXPERIMENT
+
+
+def rows(small: list[int], large: list[int], fresh: int = 0) -> list[dict]:
+    """Recorded runs with given numbers of copies among 512 samples, one small and one large for each seed."""
+    table = []
+    for configuration in EXPERIMENT.configurations("laptop"):
+        counts = small if configuration["images"] == first_look.SMALL else large
+        result = {
+            "samples": 512,
+            "copies": counts[configuration["seed"]],
+            "fresh": 773,
+            "fresh_copies": fresh,
+        }
+        table.append({"configuration": configuration, "result": result})
+    return table
+
+
+def verdicts(table, scale="laptop") -> list[str]:
+    return [claim["verdict"] for claim in judge(EXPERIMENT, scale, table)]
+
+
+def test_verdicts_follow_their_rules() -> None:
+    assert verdicts(rows([300, 310, 290, 305, 320], [0] * 5)) == [HELD] * 3
+    assert verdicts(rows([300, 310, 290, 305, 320], [40, 0, 0, 0, 0])) == [HELD, PARTLY, HELD]
+    assert verdicts(rows([0] * 5, [0] * 5)) == [FAILED, HELD, FAILED]
+    assert verdicts(rows([400, 0, 400, 0, 400], [0] * 5)) == [PARTLY, HELD, PARTLY]
+    assert verdicts(rows([300] * 5, [40] * 5, fresh=60)) == [HELD] * 3  # no more than fresh digits
+
+
+def test_one_seed_or_another_scale_decides_nothing() -> None:
+    whole = rows([300] * 5, [0] * 5)
+    assert verdicts(whole[:-1]) == [UNTESTED] * 3
+    assert verdicts(whole, "smoke") == [UNTESTED] * 3
+
+
+def test_a_changed_rule_or_threshold_is_another_specification() -> None:
+    claim = replace(EXPERIMENT.claims[0], rule="held whatever comes out")
+    other = replace(EXPERIMENT, claims=(claim, *EXPERIMENT.claims[1:]))
+    assert other.specification() != EXPERIMENT.specification()
+
+
+def test_runs_of_an_earlier_specification_are_counted_and_decide_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "LEDGER", tmp_path)
+    runs.record(EXPERIMENT, "laptop", rows([300] * 5, [0] * 5))
+    assert [claim["verdict"] for claim in runs.claims().claims] == [HELD] * 3
+    path = tmp_path / "first-look.jsonl"
+    path.write_text(path.read_text().replace(EXPERIMENT.specification(), "0" * 16))
+    told = runs.claims()
+    assert [claim["verdict"] for claim in told.claims] == [UNTESTED] * 3
+    assert {claim["other_runs"] for claim in told.claims} == {10}
+
+
+def test_the_ledger_in_the_source_holds_complete_runs_of_the_present_specification() -> None:
+    mine, _ = runs.recorded(EXPERIMENT)
+    assert len(mine) >= len(EXPERIMENT.configurations("laptop"))
+    assert all(row["versions"]["torch"] and row["date"] for row in mine)
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_at_smoke_scale_and_decides_nothing(tmp_path) -> None:
+    options = ReproduceOptions(experiment="first-look", scale="smoke", out=tmp_path / "r")
+    made = runs.reproduce(options)
+    assert {claim["verdict"] for claim in made.claims} == {UNTESTED}
+    content = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert len(content["results"]["runs"]) == 2
+    assert set(content["results"]["claims"][0]) >= {
+        "id",
+        "paper",
+        "source",
+        "says",
+        "measured",
+        "scale",
+        "verdict",
+    }
