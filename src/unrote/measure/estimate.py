@@ -221,7 +221,8 @@ def distinct(
         ValueError: for negative counts, or more counts than samples.
 
     Source: Chao and others, "Rarefaction and extrapolation with Hill numbers", 2014, appendix G (bootstrap);
-    Good 1953 (coverage).  With no class seen the upper end is n times Wilson's bound, which no n exceeds by much.
+    Good 1953 (coverage).  Deviation: with no class seen the upper end is n times Wilson's bound, because one
+    sample shows one class at most.
     """
     z = _normal(confidence)
     counts = _checked(counts, n)
