@@ -7,6 +7,7 @@ with the step, the fingerprint of the run and one digest per part. Nothing in it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -114,19 +115,21 @@ def read(path: Path, parts: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, 
 
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["unrote"])
-            names = {part: sorted(n for n in file.keys() if n.startswith(f"{part}/")) for part in parts}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            header = json.loads(metadata["unrote"])
+            names = {part: [n for n in file.keys() if n.startswith(f"{part}/")] for part in parts}  # noqa: SIM118
             tensors = {part: {n: file.get_tensor(n) for n in names[part]} for part in parts}
-        whole = all(digest(tensors[part].values()) == header["digests"][part] for part in parts)
+        whole = _sha256(metadata["unrote"]) == metadata["sha256"]
+        whole &= all(_digest(tensors[part]) == header["digests"][part] for part in parts)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}). A checkpoint is one "
             "safetensors file that training wrote; take another of the run folder, or its source again."
         ) from error
-    if not whole or header["format"] != FORMAT:
+    if not whole or header.get("format") != FORMAT:
         raise InputError(
             f"{path} is damaged or of another version: its contents are not what was written (format "
-            f"{header['format']}, this program reads {FORMAT}). Take another checkpoint of the run."
+            f"{header.get('format')}, this program reads {FORMAT}). Take another checkpoint of the run."
         )
     return header, {part: {n.split("/", 1)[1]: t for n, t in tensors[part].items()} for part in parts}
 
@@ -162,11 +165,14 @@ def _write(parts: dict[str, dict[str, Tensor]], header: dict[str, Any], path: Pa
         for part, tensors in parts.items()
         for name, tensor in tensors.items()
     }
-    in_part = {part: sorted(n for n in flat if n.startswith(f"{part}/")) for part in parts}
-    header["digests"] = {part: digest(flat[n] for n in names) for part, names in in_part.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    header["digests"] = {
+        part: _digest({n: t for n, t in flat.items() if n.startswith(f"{part}/")}) for part in parts
+    }
+    # One name per checkpoint: what a killed run leaves is overwritten when it comes to this step again.
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(header)
     try:
-        save_file(flat, temporary, metadata={"unrote": json.dumps(header)})
+        save_file(flat, temporary, metadata={"unrote": text, "sha256": _sha256(text)})
         _to_disk(temporary)
         temporary.replace(path)
         _to_disk(path.parent)
@@ -177,6 +183,16 @@ def _write(parts: dict[str, dict[str, Tensor]], header: dict[str, Any], path: Pa
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names and contents, in the order of names."""
+    names = sorted(tensors)
+    return _sha256("\n".join([*names, digest(tensors[name] for name in names)]))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _to_disk(path: Path) -> None:
@@ -191,15 +207,17 @@ def _to_disk(path: Path) -> None:
 @torch.no_grad()
 def _copy_weights(found: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     expected = named_weights(module)
-    shapes = {name: tuple(t.shape) for name, t in found.items()}
-    wanted = {name: tuple(t.shape) for name, t in expected.items()}
-    check_same(_as_text(shapes), _as_text(wanted), f"The checkpoint {path}")
+    shapes = [{name: tuple(t.shape) for name, t in named.items()} for named in (found, expected)]
+    names = [name for name in {**found, **expected} if shapes[0].get(name) != shapes[1].get(name)]
+    if names:
+        in_file, here = (shape.get(names[0], "absent") for shape in shapes)
+        raise InputError(
+            f"{path} holds the weights of another network: {len(names)} of {len(expected)} tensors differ, first "
+            f"{names[0]}, whose shape is {in_file} in the file and {here} here. Build the network as it was "
+            "built for that run."
+        )
     for name, tensor in found.items():
         expected[name].copy_(tensor)
-
-
-def _as_text(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    return {name: f"of shape {shape}" for name, shape in shapes.items()}
 
 
 def _restore_optimizer(state: TrainState, adam: Mapping[str, Tensor]) -> None:

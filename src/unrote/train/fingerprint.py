@@ -49,12 +49,18 @@ def _tensor(tensor: Tensor, depth: int) -> Any:
 
 
 def _module(module: nn.Module, depth: int) -> Any:
-    told = {"class": f"{type(module).__qualname__}({module.extra_repr()})"}
-    if not type(module).__module__.startswith("torch.nn."):  # torch's own say all in extra_repr
-        own = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
-        told |= {name: describe(v, depth - 1) for name, v in own.items()}
     # A tree of modules ends by itself, other attributes need not.
-    return told | {name: _module(part, depth) for name, part in module.named_children() if depth > 1}
+    return _module_alone(module, depth) | {
+        name: _module(part, depth) for name, part in module.named_children()
+    }
+
+
+def _module_alone(module: nn.Module, depth: int) -> dict[str, Any]:
+    told = {"class": f"{type(module).__qualname__}({module.extra_repr()})"}
+    if type(module).__module__.startswith("torch.nn."):  # torch's own say all in extra_repr
+        return told
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+    return told | {name: describe(v, depth - 1) for name, v in own.items()}
 
 
 def _mapping(values: Mapping[Any, Any], depth: int) -> Any:
@@ -70,8 +76,10 @@ def _partial(value: functools.partial[Any], depth: int) -> Any:
 
 
 def _method(method: types.MethodType, depth: int) -> Any:
-    # The network below a bound method is described once, as the denoiser.
-    return [method.__func__.__qualname__, describe(method.__self__, 1)]
+    owner = method.__self__
+    # The network below a denoiser's method is described once, as the denoiser.
+    told = _module_alone(owner, depth) if isinstance(owner, nn.Module) else describe(owner, depth - 1)
+    return [method.__func__.__qualname__, told]
 
 
 def _function(function: types.FunctionType, depth: int) -> Any:
@@ -140,4 +148,4 @@ def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str
 
 def _short(value: Any) -> str:
     text = "absent" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:16]}..."
+    return text if len(text) <= 60 else f"{text[:12]}..."  # a digest has 64 letters

@@ -248,8 +248,9 @@ def _update(
     rate = options.learning_rate * min(1.0, (state.step + 1) / max(1, options.warmup_steps))
     for group in optimizer.param_groups:
         group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad()
+    # Accelerate's own step adds loss scaling, but looks for an optional package on the disk every time.
+    (optimizer.optimizer if accelerator.scaler is None else optimizer).step()
+    optimizer.optimizer.zero_grad()
     state.step += 1
     ema, raw, ema_buffers, raw_buffers = averaged
     with torch.no_grad():
@@ -307,6 +308,7 @@ def _training(state: TrainState) -> Iterator[None]:
             yield
         finally:
             state.network.eval()
+            state.ema.eval()
 
 
 def _account(state: TrainState, losses: list[Tensor]) -> None:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class TrainState:
     """A run in memory; it moves on when the next tick is asked for.
 
     Args:
-        network: the raw weights; in evaluation mode between ticks.
-        ema: the averaged weights, a module of its own, always in evaluation mode.
+        network: the raw weights; in evaluation mode when a tick is given out.
+        ema: the averaged weights, a module of its own; in evaluation mode when a tick is given out.
         step: updates done.
         optimizer: AdamW as Accelerate prepared it.
         stream: the only source of the run's random numbers.
