@@ -194,6 +194,25 @@ def sentence(main: Definition, confidence: float) -> str:
     return f"{found}, which is no more than fresh real images would be: the difference is {points}."
 
 
+def missed(findings: Findings) -> list[str]:
+    """A sentence if the best alignment finds clearly more copies than the verdict's definition does."""
+    main = findings.main
+    aligned = next(d for d in findings.definitions if d.key == "aligned")
+    assert aligned.ratio.low is not None and main.ratio.high is not None
+    if aligned.ratio.low <= main.ratio.high:
+        return []
+    more = int((aligned.copied & ~main.copied).sum())
+    fresh = (
+        ""
+        if aligned.calibration is None
+        else f" (of fresh real images it finds {ratio(aligned.calibration)})"
+    )
+    return [
+        f"The best alignment finds {more:,} more copies than the verdict counts: mirrored, shifted, brightened or "
+        f"darkened training images{fresh}. Look at 'Definitions side by side' and at `copy_aligned` in samples.parquet."
+    ]
+
+
 def bounds(main: Definition, confidence: float) -> dict[str, int]:
     """How many samples without a copy would bound the copy ratio at 1 % and at 0.1 %."""
     return {f"{rate:g}": samples_to_bound(rate, confidence) for rate in (0.01, 0.001)}

@@ -17,7 +17,7 @@ from unrote.data.pixels import ContentHash, outside
 from unrote.data.sources import Images, Provenance, Source, check_compatible, provenance, stream
 from unrote.jobs.audit_page import audit_page
 from unrote.jobs.audit_table import Blocks, Distances, concatenate
-from unrote.jobs.audit_verdict import Findings, bounds, conclude
+from unrote.jobs.audit_verdict import Findings, bounds, conclude, missed
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
 from unrote.jobs.options import AuditOptions
 from unrote.jobs.output import (
@@ -172,7 +172,7 @@ def measure_held_out(
         None if nothing is left to calibrate with.
     """
     pixels = reference.comparable(fresh)
-    near = cross_duplicates(pixels, reference.pixels, reference.radius(options.duplicate_threshold))
+    near = cross_duplicates(pixels, reference.pixels, reference.radius(options.absolute_threshold))
     kept = (~near).nonzero().flatten()
     blocks = Blocks(folder / HELD_OUT_BLOCKS)
     parts = []
@@ -211,6 +211,7 @@ def examine(
     findings = conclude(distances, held_out.distances if held_out else None, reference, options)
     source = _provenance(samples, content)
     notes = _notes(reference, samples, source, held_out, distances, options, beyond / total) + notes
+    notes += missed(findings)
     results = results_of(findings, reference, held_out, options)
     inputs = {"train": reference.images.provenance, "samples": source}
     if held_out is not None:

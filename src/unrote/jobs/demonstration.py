@@ -43,6 +43,7 @@ from unrote.sweeps import sweep
 from unrote.train.loop import Options
 
 DUPLICATES = 0.05
+"""Digits are drawn in 17 grey levels on 64 pixels: at the audit's 0.08 different ones would count as alike."""
 MEASUREMENTS = 8
 POLL = 0.5
 """Seconds between looks at how far the two training processes are."""
@@ -219,7 +220,13 @@ def investigate(run: Mapping[str, Any], options: DemoOptions) -> Half:
     data = training_set(reference, fresh, False)
     denoiser, _, _ = read_denoiser(place)
     samples = sampled(denoiser, data, run)
-    chosen = AuditOptions(train="digits", samples="the model", out=options.out, seed=options.seed)
+    chosen = AuditOptions(
+        train="digits",
+        samples="the model",
+        out=options.out,
+        seed=options.seed,
+        duplicate_threshold=DUPLICATES,
+    )
     held_out = measure_held_out(fresh, reference, chosen, place)
     audited = examine(samples, reference, held_out, chosen, place)
     clear_blocks(place)

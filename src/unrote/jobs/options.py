@@ -50,10 +50,11 @@ class AuditOptions(Common, Gate):
     out: Path = Path("audit")
     factor: float = 3.0
     """A copy is nearer than the second neighbour's distance divided by this factor."""
-    duplicate_threshold: float = 0.05
+    duplicate_threshold: float = 0.08
     """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
     absolute_threshold: float = 0.05
-    """The absolute definition of a copy: root-mean-square pixel distance below this (pixels 0 to 1)."""
+    """The absolute definition of a copy: root-mean-square pixel distance below this (pixels 0 to 1).
+    Held-out images this near to a training image are left out of the calibration."""
     false_positives: float = 0.01
     """The calibrated definition calls this share of held-out images copies."""
     confidence: float = 0.95
@@ -105,7 +106,7 @@ class TrainOptions(Common, Gate):
     """How many times, spread over the steps, the run is measured and saved."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision on a GPU; on a CPU it is slower."""
-    duplicate_threshold: float = 0.05
+    duplicate_threshold: float = 0.08
     """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
     resize: int | None = None
     """Resize every image to this many pixels a side (Lanczos)."""
@@ -130,7 +131,7 @@ class ProbeOptions(Common):
     """Images of each set that are noised at every level."""
     raw: bool = False
     """Probe the raw weights rather than their moving average."""
-    duplicate_threshold: float = 0.05
+    duplicate_threshold: float = 0.08
     """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
     resize: int | None = None
     """Resize every image to this many pixels a side (Lanczos)."""

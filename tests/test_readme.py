@@ -1,0 +1,29 @@
+"""The program in the README runs and prints what it promises; its commands exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+from unrote.cli.main import COMMANDS
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_program_prints_what_it_says() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "README.md", "exec"), {})
+    assert "1.0" in program.splitlines()[-1]
+    assert float(re.findall(r"[\d.]+", printed.getvalue())[0]) == 1.0
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    named = set(re.findall(r"^unrote (\w+)", README, re.MULTILINE)) | set(
+        re.findall(r"`unrote (\w+)", README)
+    )
+    assert named
+    assert named <= set(COMMANDS)
