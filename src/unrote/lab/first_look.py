@@ -35,20 +35,28 @@ def of_size(rows: Sequence[Row], images: int) -> list[Mapping[str, Any]]:
     return [row["result"] for row in sorted(mine, key=lambda row: row["configuration"]["seed"])]
 
 
-def over_seeds(values: Sequence[float]) -> Estimate:
-    """The mean over seeds with its Student t interval, ends cut to what a share can be."""
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> Estimate:
+    """The mean copy ratio over seeds: Student's t interval, or Wilson's of all samples where that is wider.
+
+    If every seed gives the same ratio (none at all, say) the spread over seeds is 0 and says nothing of what
+    more samples would show; the samples of all seeds together do.
+    """
     import torch
 
     from unrote.measure.estimate import estimate
 
-    found = estimate(torch.tensor(values, dtype=torch.float64))
-    assert found.low is not None and found.high is not None
-    return Estimate(found.value, max(0.0, found.low), min(1.0, found.high), found.n)
+    ratios = torch.tensor([r["copies"] / r["samples"] for r in results], dtype=torch.float64)
+    spread = estimate(ratios)
+    pooled = wilson(sum(r["copies"] for r in results), sum(r["samples"] for r in results))
+    assert spread.low is not None and spread.high is not None
+    assert pooled.low is not None and pooled.high is not None
+    low, high = max(0.0, min(spread.low, pooled.low)), min(1.0, max(spread.high, pooled.high))
+    return Estimate(spread.value, low, high, spread.n)
 
 
 def small_is_copied(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Mean copy ratio at the small size against a quarter."""
-    found = over_seeds([r["copies"] / r["samples"] for r in of_size(rows, SMALL)])
+    found = over_seeds(of_size(rows, SMALL))
     assert found.value is not None and found.low is not None
     if found.low >= SHARE:
         return found, HELD
@@ -58,21 +66,20 @@ def small_is_copied(rows: Sequence[Row]) -> tuple[Estimate, str]:
 def large_is_not(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Copies at the large size against fresh digits, seed by seed."""
     results = of_size(rows, LARGE)
-    found = over_seeds([r["copies"] / r["samples"] for r in results])
+    found = over_seeds(results)
     more = [newcombe(r["copies"], r["samples"], r["fresh_copies"], r["fresh"]) for r in results]
     above = sum(1 for difference in more if difference.low is not None and difference.low > 0)
     return found, HELD if above == 0 else PARTLY if above < len(more) else FAILED
 
 
 def they_differ(rows: Sequence[Row]) -> tuple[Estimate, str]:
-    """The difference between the two sizes, seed by seed, and whether its intervals overlap."""
+    """At how many seeds the Wilson intervals of the two sizes lie apart; the number is the share of seeds."""
     pairs = list(zip(of_size(rows, SMALL), of_size(rows, LARGE), strict=True))
-    found = over_seeds([a["copies"] / a["samples"] - b["copies"] / b["samples"] for a, b in pairs])
     apart = 0
     for a, b in pairs:
         low, high = wilson(a["copies"], a["samples"]).low, wilson(b["copies"], b["samples"]).high
         apart += low is not None and high is not None and low > high
-    return found, HELD if apart == len(pairs) else PARTLY if apart else FAILED
+    return wilson(apart, len(pairs)), HELD if apart == len(pairs) else PARTLY if apart else FAILED
 
 
 TESTED = (
