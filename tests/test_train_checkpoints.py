@@ -278,14 +278,15 @@ def ended(pid):
 run(folder / "warm", os.pipe()[1], steps=3)
 clock = time.monotonic()
 assert ended(start(folder / "whole")[0]) == 0
-length = time.monotonic() - clock
+tick_seconds = (time.monotonic() - clock) / 80
 random.seed(0)
 codes, steps = [], []
 while not codes or codes[-1] != 0:
     pid, seen = start(folder / "stopped")
     if len(codes) < 5:
-        os.read(seen, 1)  # it has begun
-        time.sleep(random.uniform(0, 0.3) * length)
+        for _ in range(random.randint(2, 15)):  # so many ticks, however busy the machine is,
+            os.read(seen, 1)
+        time.sleep(random.uniform(0, tick_seconds))  # and any moment of the next
         os.kill(pid, signal.SIGTERM if terminate else signal.SIGKILL)
     codes.append(ended(pid))
     os.close(seen)
