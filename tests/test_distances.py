@@ -89,9 +89,13 @@ def test_mixed_types_are_compared_as_numbers() -> None:
 
 
 @pytest.mark.parametrize("copies", [3, 30, 700])
-def test_ties_go_to_the_lower_index_however_many_there_are(copies: int, digits: torch.Tensor) -> None:
-    reference = torch.cat([digits[:5], digits[7].expand(copies, -1), digits[5:7]])
-    found = top_k(digits[7:8], reference, 3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_ties_go_to_the_lower_index_however_many_there_are(
+    copies: int, dtype: torch.dtype, digits: torch.Tensor
+) -> None:
+    x = ((digits + 1) * 8).to(dtype)
+    reference = torch.cat([x[:5], x[7].expand(copies, -1), x[5:7]])
+    found = top_k(x[7:8], reference, 3)
     assert found.index.tolist() == [[5, 6, 7]]
     assert found.distance.tolist() == [[0.0, 0.0, 0.0]]
 

@@ -315,7 +315,7 @@ class _BruteForce:
         seen: Counter[bytes] = Counter()
         keep = []
         for row, point in enumerate(self.reference):
-            name = blake2b((point + 0).cpu().numpy().tobytes(), digest_size=16).digest()
+            name = blake2b((point + 0).cpu().view(torch.uint8).numpy().tobytes(), digest_size=16).digest()
             seen[name] += 1
             if seen[name] <= self.k:
                 keep.append(row)
