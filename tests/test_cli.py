@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -110,3 +112,30 @@ def test_the_ledger_prints_and_every_verdict_has_its_rule() -> None:
     for claim in json.loads(told.stdout)["claims"]:
         assert claim["rule"]
         assert claim["verdict"] in {"held", "partly", "failed", "not tested at this scale"}
+
+
+@pytest.mark.parametrize("delay", [0.4, 1.2, 1.8, 2.4])
+def test_ctrl_c_at_any_moment_ends_quietly_and_the_same_command_goes_on(files, tmp_path, delay) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "unrote.cli.main",
+        "audit",
+        "--train",
+        "train.npy",
+        "--samples",
+        "samples.npy",
+    ]
+    command += ["--test", "test.npy", "--out", str(tmp_path / "o")]
+    process = subprocess.Popen(command, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    # Within Python's own first and last moments there is no one to say it nicely.
+    assert process.returncode in {130, 0, -signal.SIGINT}
+    if process.returncode == 130:
+        assert "Traceback" not in told
+    if not (tmp_path / "o").exists():
+        subprocess.run(command, cwd=files, check=True, capture_output=True)
+    assert json.loads((tmp_path / "o" / "result.json").read_text())["results"]["copy_ratio"]["value"] == 0.5
+    assert [p.name for p in tmp_path.iterdir()] == ["o"]

@@ -44,6 +44,16 @@ Exit status: 0 done, 2 unusable input, 3 copying above --fail-above, 130 interru
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        return chosen(argv)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
+        return 130
+
+
+def chosen(argv: Sequence[str] | None) -> int:
+    """Help, version, or the command that is named."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(HELP.format(commands="\n".join(f"  {name:<11} {row[3]}" for name, row in COMMANDS.items())))
@@ -64,16 +74,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
     options_type = getattr(importlib.import_module("unrote.jobs.options"), options_name)
     options = tyro.cli(options_type, prog=f"unrote {command}", args=list(arguments), description=summary)
     quiet_libraries()
-    signal.signal(signal.SIGTERM, interrupted)
     from unrote.contracts import InputError
 
     try:
         result = getattr(importlib.import_module(place), function)(options)
     except InputError as error:
         return refuse(str(error))
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
-        return 130
     return show(result, options)
 
 

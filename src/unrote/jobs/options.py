@@ -21,10 +21,22 @@ class Common:
     """Replace what is in --out."""
     json: bool = False
     """Print the result, and nothing else, as JSON on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded:
+    """For commands that draw random numbers."""
+
     seed: int = 0
     """Seed of everything random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """For commands that run a network."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Where the network runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +50,7 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditOptions(Common, Gate):
+class AuditOptions(Gate, Seeded, Common):
     """Are these samples copies? Which, of what, how sure are you?"""
 
     train: str
@@ -70,7 +82,7 @@ class AuditOptions(Common, Gate):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(Common, Gate):
+class TrainOptions(Gate, Seeded, Device, Common):
     """Train a diffusion model and watch copying start."""
 
     train: str
@@ -115,7 +127,7 @@ class TrainOptions(Common, Gate):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeOptions(Common):
+class ProbeOptions(Seeded, Device, Common):
     """At which noise levels does this model copy?"""
 
     model: Path
@@ -140,7 +152,7 @@ class ProbeOptions(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOptions(Common):
+class DemoOptions(Seeded, Common):
     """Show everything, now, on data that ships with a dependency: scikit-learn's digits."""
 
     out: Path = Path("demo")

@@ -112,7 +112,7 @@ def _replace(work: Path, out: Path) -> None:
 
 def settings_of(options: Any) -> dict[str, Any]:
     """The settings that a result depends on: all options but where and how it is written."""
-    leave = {"out", "overwrite", "json", "fail_above", "fail_on", "seed"}
+    leave = {"out", "overwrite", "json", "fail_above", "fail_on", "seed", "record", "workers"}
     return {k: plain(v) for k, v in dataclasses.asdict(options).items() if k not in leave}
 
 
@@ -127,7 +127,7 @@ def document(
         "settings": settings_of(options),
         "results": plain(results),
         "versions": versions(),
-        "seed": options.seed,
+        "seed": getattr(options, "seed", None),
     }
 
 

@@ -16,6 +16,7 @@ from unrote.report.svg import GRID, INK, MUTED, PAPER, themed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.ticker import Locator, LogLocator
 
 # one fewer than there are colours, so that the seventh line differs from the first
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)))
@@ -144,11 +145,32 @@ def _number_axis(axis: Axis, log: bool, show: Callable[[Number], str]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if log:
-        axis.set_major_locator(LogLocator(10, numticks=9))
+        axis.set_major_locator(_decades(LogLocator(10, numticks=9), LogLocator(10, subs=(1.0, 2.0, 5.0))))
         axis.set_minor_formatter(NullFormatter())
     else:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(show(float(f"{value:.12g}")))))
+
+
+def _decades(wide: LogLocator, fine: LogLocator) -> Locator:
+    """Ticks at whole decades, and at 2 and 5 between them where the axis spans fewer than two."""
+    from matplotlib.ticker import Locator
+
+    class Decades(Locator):
+        def __call__(self) -> Any:
+            assert self.axis is not None
+            return self.tick_values(*self.axis.get_view_interval())
+
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            few = vmin > 0 and vmax < 100 * vmin
+            return (fine if few else wide).tick_values(vmin, vmax)
+
+        def set_axis(self, axis: Any) -> None:
+            super().set_axis(axis)
+            wide.set_axis(axis)
+            fine.set_axis(axis)
+
+    return Decades()
 
 
 def _short(text: str) -> str:
