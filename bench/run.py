@@ -14,7 +14,7 @@ def main() -> int:
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
     for script in sorted(here.glob("bench_*.py")):
         print(f"\n## {script.stem.removeprefix('bench_')}\n", flush=True)
-        status = subprocess.run([sys.executable, str(script), *sys.argv[1:]], env=environment, check=False)
+        status = subprocess.run([sys.executable, str(script)], env=environment, check=False)
         if status.returncode:
             return status.returncode
     return 0
