@@ -106,7 +106,11 @@ def test_a_killed_command_goes_on_to_the_same_bits(run, tmp_path, number) -> Non
     ]
     for name, value in SMALL.items():
         command += [f"--{name}", str(value)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # The same bits on as many threads as the run in this process had.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=one_thread
+    )
     partial = tmp_path / "r.partial"
     deadline = time.monotonic() + 120
     while (
@@ -121,7 +125,7 @@ def test_a_killed_command_goes_on_to_the_same_bits(run, tmp_path, number) -> Non
         assert process.returncode == 130
         assert "goes on where it was" in told
     if not (tmp_path / "r").exists():  # it was killed before its end, as it nearly always is
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=one_thread)
     assert same(run, tmp_path / "r")
     assert not partial.exists()
 

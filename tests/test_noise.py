@@ -97,13 +97,13 @@ def test_grids_refuse_levels_that_do_not_decrease_to_a_positive_end() -> None:
     with pytest.raises(ValueError, match="sigma_min"):
         grids.edm_levels(18, 2.0, 1.0)
     assert float(grids.end_at_zero(grids.edm_levels())[-1]) == 0.0
-    assert torch.allclose(grids.log_levels(0.1, 10, 3), torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64))
+    assert torch.allclose(grids.log_levels(0.1, 10.0, 3), torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("law", [grids.LogNormal(), grids.UniformTime()])
 def test_a_law_draws_the_shares_that_it_states(law, generator) -> None:
     sigma = law(200_000, generator).double()
-    assert law.probability(0, math.inf) == pytest.approx(1.0)
+    assert law.probability(0.0, math.inf) == pytest.approx(1.0)
     for low, high in [(0.0, 0.3), (0.3, 1.0), (1.0, 2.5), (2.5, math.inf)]:
         share = float(((sigma > low) & (sigma <= high)).double().mean())
         assert share == pytest.approx(law.probability(low, high), abs=0.005)

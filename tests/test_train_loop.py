@@ -294,7 +294,10 @@ ticks = [(t.train_loss, t.state) for t in train(denoiser_of(dropout=0.0), recipe
 flat = torch.cat([w.flatten() for w in weights(ticks[-1][1].ema)])
 if ticks[-1][1].accelerator.is_main_process:
     print(json.dumps({"processes": ticks[-1][1].accelerator.num_processes, "loss": [loss for loss, _ in ticks],
-                      "weights": flat.tolist(), "dtype": str(flat.dtype)}))
+                      "weights": flat.tolist(), "dtype": str(flat.dtype)}), flush=True)
+# A process group that is still up when Python ends can abort its process.
+ticks[-1][1].accelerator.wait_for_everyone()
+ticks[-1][1].accelerator.end_training()
 """
 
 
