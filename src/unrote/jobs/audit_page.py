@@ -13,7 +13,7 @@ from unrote.jobs.audit_table import Distances, pictures
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
-from unrote.report.format import fixed, ratio
+from unrote.report.format import Value, fixed, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.auditing import Audit
@@ -145,16 +145,18 @@ def picture(images: Images, row: int, label: str, note: str) -> blocks.Picture:
 
 def _definitions(made: Audit) -> tuple[blocks.Block, ...]:
     definitions = made.findings.definitions
+    fresh = "" if made.held_out is None else f" and {len(made.held_out.distances):,} fresh real images"
     table = blocks.Table(
         (
             blocks.Column("definition"),
             blocks.Column("a sample is a copy if"),
-            blocks.Column("samples", ratio),
-            blocks.Column("fresh real images", ratio),
-            blocks.Column("difference", ratio),
+            blocks.Column("samples", _without_count),
+            blocks.Column("fresh real images", _without_count),
+            blocks.Column("difference", _without_count),
         ),
         tuple((x.title, x.rule, x.ratio, x.calibration, x.excess) for x in definitions),
-        "Five definitions of a copy; where they disagree, the disagreement is a result",
+        f"Definitions of a copy, for {len(made.distances):,} samples{fresh}; where they disagree, the disagreement "
+        "is a result",
         sortable=False,
     )
     first = definitions[0]
@@ -184,7 +186,33 @@ def _definitions(made: Audit) -> tuple[blocks.Block, ...]:
         "mirrored, shifted, brightened and darkened copies. The absolute distance also calls a sample a copy where "
         "the training images themselves lie close together."
     )
-    return (table, both, blocks.Text((words,)))
+    return (table, both, blocks.Text((words,)), *_aligned(made))
+
+
+def _aligned(made: Audit) -> tuple[blocks.Block, ...]:
+    """Samples that only the best alignment calls copies, to be judged by eye."""
+    findings, d, train = made.findings, made.distances, made.reference.images
+    found = next(x for x in findings.definitions if x.key == "aligned")
+    only = (found.copied & ~findings.main.copied).nonzero()[:, 0]
+    if not len(only):
+        return ()
+    order = only[torch.argsort((d.aligned_d1 / d.aligned_d2)[only], stable=True)][:EXHIBITS].tolist()
+    read = pictures(made.samples, order)
+    rows = tuple(
+        blocks.Exhibit(
+            (
+                picture(read[i], 0, "sample", made.names[i]),
+                picture(train, int(d.aligned_nearest[i]), "nearest", train.names[int(d.aligned_nearest[i])]),
+            ),
+            f"ratio {float(d.aligned_d1[i] / d.aligned_d2[i]):.3f}",
+        )
+        for i in order
+    )
+    caption = (
+        "Samples that only the best alignment calls copies, beside the training image that fits best: the verdict "
+        "does not count them."
+    )
+    return (blocks.Evidence(rows, caption, shown=12),)
 
 
 def _copied(made: Audit) -> tuple[blocks.Block, ...]:
@@ -193,14 +221,14 @@ def _copied(made: Audit) -> tuple[blocks.Block, ...]:
         return (blocks.Text(("None.",)),)
     facts = blocks.Facts(
         (
-            ("different training images copied", len(copied.index)),
+            ("different training images copied", f"{len(copied.index):,}"),
             ("share of the training set", copied.share),
             ("share if ever more samples were drawn", copied.unseen),
         ),
         ratio,
     )
     groups = tuple(
-        blocks.Exhibit((picture(train, int(i), "", train.names[int(i)]),), f"{int(c):,} times")
+        blocks.Exhibit((picture(train, int(i), "", train.names[int(i)]),), _times(int(c)))
         for i, c in zip(copied.index[:48], copied.count[:48], strict=True)
     )
     words = (
@@ -209,6 +237,15 @@ def _copied(made: Audit) -> tuple[blocks.Block, ...]:
         "counts as one training image."
     )
     return (facts, blocks.Gallery(groups, "Most often copied first", shown=12), blocks.Text((words,)))
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def _without_count(value: Value) -> str:
+    """A share with its interval; the caption says of how many."""
+    return ratio(value).split(", n = ")[0]
 
 
 def _duplicates(made: Audit, options: AuditOptions) -> tuple[blocks.Block, ...]:

@@ -96,7 +96,7 @@ class Audit:
         lines = [self.findings.sentence, "", f"  copy ratio          {ratio(main.ratio)}"]
         if main.calibration is not None:
             lines.append(f"  fresh real images   {ratio(main.calibration)}")
-        lines.append(f"  training set copied {ratio(self.findings.copied.share)} of the samples")
+        lines.append(f"  training set copied {ratio(self.findings.copied.share)}")
         groups = self.reference.groups.groups
         lines.append(f"  near-duplicates     {len(groups)} groups, {sum(map(len, groups))} training images")
         lines += [f"  note: {note}" for note in self.notes]
