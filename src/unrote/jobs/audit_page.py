@@ -13,7 +13,7 @@ from unrote.jobs.audit_table import Distances, pictures
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
-from unrote.report.format import Value, fixed, ratio
+from unrote.report.format import Value, fixed, number, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.auditing import Audit
@@ -124,10 +124,10 @@ def evidence(made: Audit, count: int) -> blocks.Evidence:
             blocks.Exhibit(
                 (
                     picture(read[i], 0, "sample", made.names[i]),
-                    picture(train, nearest, "nearest", f"{train.names[nearest]}, {float(d.d1[i]):.3g} away"),
-                    picture(train, second, "second", f"{train.names[second]}, {float(d.d2[i]):.3g} away"),
+                    picture(train, nearest, "nearest", train.names[nearest]),
+                    picture(train, second, "second", train.names[second]),
                 ),
-                f"ratio {float(d.ratio[i]):.3f}",
+                f"ratio {float(d.ratio[i]):.3f} = {number(float(d.d1[i]))} / {number(float(d.d2[i]))}",
                 "copy" if bool(copied[i]) else "",
             )
         )

@@ -146,7 +146,7 @@ def _rules(
         ),
     ]
     if threshold is not None:
-        words = f"d1/d2 below {threshold:.3g}, which at most {options.false_positives:.3g} of the held-out images are"
+        words = f"d1/d2 below {threshold:.3g}, which at most {percent(options.false_positives)} of fresh real images are"
         rules.insert(2, ("calibrated", "calibrated ratio", words, calibrated))
     return rules
 
