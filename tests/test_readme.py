@@ -1,4 +1,4 @@
-"""The program in the README runs and prints what it promises; its commands exist."""
+"""The programs in the documents run and print what they promise; the commands exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from unrote.cli.main import COMMANDS
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_python_program_prints_what_it_says() -> None:
@@ -19,6 +20,17 @@ def test_the_python_program_prints_what_it_says() -> None:
         exec(compile(program, "README.md", "exec"), {})
     assert "1.0" in program.splitlines()[-1]
     assert float(re.findall(r"[\d.]+", printed.getvalue())[0]) == 1.0
+
+
+def test_the_training_program_runs_to_its_last_step() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "training.md", "exec"), {})
+    first, last = (line.split() for line in printed.getvalue().splitlines())
+    assert (first[0], last[0]) == ("100", "200")
+    assert float(last[1]) < float(first[1])
 
 
 def test_every_command_in_the_readme_exists() -> None:

@@ -146,7 +146,8 @@ def _rules(
         ),
     ]
     if threshold is not None:
-        words = f"d1/d2 below {threshold:.3g}, which at most {percent(options.false_positives)} of fresh real images are"
+        share = percent(options.false_positives)
+        words = f"d1/d2 below {threshold:.3g}, as of at most {share} of fresh real images"
         rules.insert(2, ("calibrated", "calibrated ratio", words, calibrated))
     return rules
 
