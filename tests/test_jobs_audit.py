@@ -61,6 +61,7 @@ def test_no_copies_is_an_upper_bound_and_not_a_zero(tmp_path) -> None:
     made = run(tmp_path, TRAIN, FRESH[:97])
     assert "No copies among 97 samples: at most 3.9 %" in made.summary()
     assert made.content["results"]["samples_for_upper_bound"]["0.001"] == 3838
+    assert "3,838 samples without a copy" in made.summary()
     assert made.content["results"]["copies_found"] is False
     page = (tmp_path / "out" / "report.html").read_text()
     assert "not a guarantee of privacy" in page

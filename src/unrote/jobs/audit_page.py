@@ -10,6 +10,7 @@ from torch import Tensor
 from unrote.data.pixels import to_bytes
 from unrote.data.sources import Images
 from unrote.jobs.audit_table import Distances, pictures
+from unrote.jobs.audit_verdict import Definition, alarming
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
@@ -41,8 +42,7 @@ def audit_page(made: Audit, options: AuditOptions) -> blocks.Page:
     figures.append(
         blocks.KeyFigure("training images copied so far", findings.copied.share, note="share of the set")
     )
-    tone = blocks.Tone.ALARM if findings.alarming else blocks.Tone.CALM
-    verdict = blocks.Verdict(findings.sentence, tone, (_remedy(made),), tuple(figures))
+    verdict = blocks.Verdict(findings.sentence, _tone(main), (_remedy(made),), tuple(figures))
     sections = [
         blocks.Section("How sure", _how_sure(made, options)),
         blocks.Section("Evidence", (evidence(made, EXHIBITS),)),
@@ -63,6 +63,15 @@ def audit_page(made: Audit, options: AuditOptions) -> blocks.Page:
         sections=tuple(sections),
         footer=(NO_GUARANTEE, f"unrote {made.content['versions']['unrote']}"),
     )
+
+
+def _tone(main: Definition) -> blocks.Tone:
+    """Alarm where copies exceed what fresh data would give, or one in a hundred where that is not known."""
+    if main.excess is not None:
+        return blocks.Tone.ALARM if alarming(main) else blocks.Tone.CALM
+    if not bool(main.copied.any()):
+        return blocks.Tone.CALM
+    return blocks.Tone.ALARM if (main.ratio.low or 0.0) > 0.01 else blocks.Tone.CAUTION
 
 
 def _remedy(made: Audit) -> str:

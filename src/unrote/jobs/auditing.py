@@ -99,6 +99,9 @@ class Audit:
         lines.append(f"  training set copied {ratio(self.findings.copied.share)}")
         groups = self.reference.groups.groups
         lines.append(f"  near-duplicates     {len(groups)} groups, {sum(map(len, groups))} training images")
+        if not bool(main.copied.any()):
+            need = self.content["results"]["samples_for_upper_bound"]["0.001"]
+            lines.append(f"  to bound it at 0.1 % {need:,} samples without a copy are needed")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join([*lines, "", f"report: {self.out / 'report.html'}"])
 
