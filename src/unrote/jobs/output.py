@@ -6,11 +6,12 @@ import dataclasses
 import errno
 import json
 import math
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SCHEMA = 1
 """Version of result.json: keys are added within a version, and renamed never."""
 
 
-def nothing(folder: Path) -> bool:
+def nothing(folder: Path, error: BaseException) -> bool:
     """A failed command leaves nothing that is worth keeping."""
     return False
 
@@ -35,7 +36,7 @@ def workspace(
     out: Path,
     overwrite: bool,
     identity: Mapping[str, Any],
-    keeps: Callable[[Path], bool] = nothing,
+    keeps: Callable[[Path, BaseException], bool] = nothing,
 ) -> Iterator[Path]:
     """A folder to work in that becomes ``out`` when all went well.
 
@@ -52,62 +53,156 @@ def workspace(
         InputError: if out cannot be used, or the disk is full.
     """
     check_free(out, overwrite)
-    work = out.with_name(out.name + ".partial")
+    place = out.resolve()
+    work = partial_of(place)
     key = key_of(dict(identity))
-    stamp = work / "identity.json"
-    if work.exists() and not (stamp.exists() and json.loads(stamp.read_text())["key"] == key):
-        shutil.rmtree(work)
+    made: list[Path] = []
     try:
+        if work.exists() and _key_in(work) != key:
+            shutil.rmtree(work)
         if not work.exists():
-            work.mkdir(parents=True)
-            write_atomic(stamp, json.dumps({"key": key}))
+            made = _make(work)
+            write_atomic(work / STAMP, json.dumps({"key": key}))
         yield work
-        stamp.unlink()
-        _replace(work, out)
+        _replace(work, place)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if not keeps(work):
+        if not keeps(work, error):
             shutil.rmtree(work, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise InputError(
-                f"The disk that holds {out} is full, so no result was written; free some space or name "
-                "another place with --out."
-            ) from error
+            _remove_empty(made)
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise InputError(_unwritable(out, error)) from error
         raise
 
 
+STAMP = "identity.json"
+"""Says in a partial folder which run it belongs to."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = FULL | {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO}
+UNWRITABLE |= {errno.EBUSY, errno.EXDEV, errno.EFBIG, errno.ELOOP}
+"""What a system answers where nothing, or nothing more, can be written."""
+
+
+def _unwritable(out: Path, error: OSError) -> str:
+    if error.errno in FULL:
+        return (
+            f"The disk that holds {printable(str(out))} is full, so no result was written; free some space or "
+            "name another place with --out."
+        )
+    return (
+        f"Nothing can be written to --out {printable(str(out))} ({error.strerror}); name a folder in a place that "
+        "can be written to."
+    )
+
+
+def partial_of(out: Path) -> Path:
+    """Where the work for an output folder happens until it is complete."""
+    return out.with_name(out.name + ".partial")
+
+
+def _make(work: Path) -> list[Path]:
+    """Make a folder with its parents; returns the parents that were not there, innermost first.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    missing = [parent for parent in work.parents if not parent.exists()]
+    try:
+        work.mkdir(parents=True)
+    except OSError as error:
+        _remove_empty(missing)
+        raise InputError(_unwritable(work.with_suffix(""), error)) from error
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _key_in(work: Path) -> str | None:
+    """Which run a partial folder belongs to; None if a kill came before it could be said."""
+    try:
+        return str(json.loads((work / STAMP).read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def check_free(out: Path, overwrite: bool) -> None:
-    """Refuse an output folder that holds something that is not ours to replace.
+    """Refuse an output folder that cannot be one, or holds something that is not ours to replace.
 
     Raises:
         InputError: naming what is there and what to do.
     """
-    if not out.exists() and not out.is_symlink():
+    shown = f"--out {printable(str(out))}"
+    place, here = _place(out, shown)
+    if place == here or place in here.parents:
+        raise InputError(
+            f"{shown} is the folder that the command is run in, or one around it; name a folder that does not "
+            "exist yet."
+        )
+    if os.path.lexists(partial_of(place)):
+        _check_ours(partial_of(place))
+    if not os.path.lexists(out):
         return
     if not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder that does not exist yet.")
-    held = sorted(path.name for path in out.iterdir())
+        raise InputError(f"{shown} is a file; name a folder that does not exist yet.")
+    held = sorted(printable(path.name) for path in out.iterdir())
     if held and not overwrite:
         raise InputError(
-            f"--out {out} already holds {len(held)} entries ({', '.join(held[:3])}"
+            f"{shown} already holds {len(held)} entries ({', '.join(held[:3])}"
             f"{', ...' if len(held) > 3 else ''}); name a new folder, or add --overwrite to replace it."
         )
     if held and not (out / "result.json").is_file():
         raise InputError(
-            f"--overwrite replaces only folders that unrote wrote, and {out} has no result.json; "
+            f"--overwrite replaces only folders that unrote wrote, and {printable(str(out))} has no result.json; "
             "name a new folder, or remove this one yourself."
         )
 
 
+def _place(out: Path, shown: str) -> tuple[Path, Path]:
+    """Where the output folder is, or will be, and where the command is run.
+
+    Raises:
+        InputError: if nothing can be made there.
+    """
+    try:
+        place, here = out.resolve(), Path.cwd()
+        around = next((parent for parent in place.parents if os.path.lexists(parent)), place)
+        with suppress(FileNotFoundError):
+            (place.parent / f"{place.name}.partial").lstat()  # a name that is too long is told here
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{shown} cannot be used ({reason}); name another folder.") from error
+    if not (around.is_dir() and os.access(around, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"{shown} cannot be used: nothing can be written to {printable(str(around))}; name a folder in a place "
+            "that can be written to."
+        )
+    return place, here
+
+
+def _check_ours(work: Path) -> None:
+    """Refuse to work in, or to clear away, a folder that is not an interrupted run."""
+    begun = work.is_dir() and all(path.name.startswith(f".{STAMP}.") for path in work.iterdir())
+    if not begun and not (work / STAMP).is_file():
+        raise InputError(
+            f"Results are made in {printable(str(work))} until they are complete, and something else is there; move "
+            "it, or name another folder with --out."
+        )
+
+
 def _replace(work: Path, out: Path) -> None:
-    """Put the finished folder in the place of the old one."""
-    old = out.with_name(out.name + ".old")
+    """Put the finished folder in the place of the old one, which moves into it and goes with the stamp."""
+    old = work / ".replaced"
     if out.exists():
-        shutil.rmtree(old, ignore_errors=True)
         out.rename(old)
     work.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    (out / STAMP).unlink()
+    shutil.rmtree(out / old.name, ignore_errors=True)
 
 
 def settings_of(options: Any) -> dict[str, Any]:

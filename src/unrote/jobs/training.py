@@ -83,7 +83,7 @@ def train(options: TrainOptions) -> Training:
     return Training(tuple(history), content, options.out)
 
 
-def has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: Path, error: BaseException) -> bool:
     """Whether a failed run left something to go on from."""
     return latest_checkpoint(folder) is not None
 
