@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrote.contracts import Estimate, InputError
+from unrote.contracts import Estimate
 from unrote.data.images import open_images
 from unrote.data.pixels import ContentHash, outside
 from unrote.data.sources import Images, Provenance, Source, check_compatible, provenance, stream
 from unrote.jobs.audit_page import audit_page
 from unrote.jobs.audit_table import Blocks, Distances, concatenate
 from unrote.jobs.audit_verdict import Findings, bounds, conclude, missed
+from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
 from unrote.jobs.options import AuditOptions
 from unrote.jobs.output import (
@@ -112,9 +113,10 @@ def audit(options: AuditOptions) -> Audit:
     Raises:
         InputError: if an input cannot be used.
     """
+    check_options(options)
     check_free(options.out, options.overwrite)
+    check_apart(options.out, options.train, options.samples, options.test)
     memory = options.memory * 2**20
-    check_settings(options)
     reference = read_reference(
         options.train, options.duplicate_threshold, options.resize, options.train_range, memory
     )
@@ -143,27 +145,6 @@ def clear_blocks(folder: Path) -> None:
     """Remove what only an interrupted audit needs."""
     for name in (HELD_OUT_BLOCKS, SAMPLE_BLOCKS):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def check_settings(options: AuditOptions) -> None:
-    """Refuse settings that no audit can use.
-
-    Raises:
-        InputError: naming the first one.
-    """
-    limits = {
-        "factor": (options.factor, 1.0, 1e6),
-        "confidence": (options.confidence, 0.5, 0.9999),
-        "false_positives": (options.false_positives, 1e-6, 0.5),
-        "duplicate_threshold": (options.duplicate_threshold, 0.0, 1.0),
-        "absolute_threshold": (options.absolute_threshold, 0.0, 1.0),
-        "memory": (options.memory, 64, 2**20),
-    }
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            raise InputError(
-                f"--{name.replace('_', '-')} {value:g} cannot be used; it lies between {low:g} and {high:g}."
-            )
 
 
 def measure_held_out(

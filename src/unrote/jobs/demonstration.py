@@ -20,6 +20,7 @@ from unrote.denoise.compose import Precondition
 from unrote.denoise.exact import Empirical
 from unrote.denoise.networks import MLP
 from unrote.jobs.auditing import Audit, clear_blocks, examine, measure_held_out
+from unrote.jobs.checking import check_options
 from unrote.jobs.comparing import Reference, part_of
 from unrote.jobs.demo_page import demo_page
 from unrote.jobs.fitting import (
@@ -101,8 +102,9 @@ def demo(options: DemoOptions) -> Demo:
     Raises:
         InputError: if the sizes do not fit into the 1,797 digits.
     """
-    check_free(options.out, options.overwrite)
+    check_options(options)
     check_sizes(options)
+    check_free(options.out, options.overwrite)
     configurations = [
         configuration(images, options.large, options.steps, options.samples, options.seed)
         for images in (options.small, options.large)

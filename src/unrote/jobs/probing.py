@@ -14,6 +14,7 @@ from unrote.contracts import Denoiser, Estimate, InputError
 from unrote.data.pixels import to_unit
 from unrote.denoise.exact import Empirical
 from unrote.jobs.audit_page import settings_blocks
+from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
 from unrote.jobs.fitting import copies_of, read_denoiser
 from unrote.jobs.options import ProbeOptions
@@ -93,11 +94,9 @@ def probe(options: ProbeOptions) -> Probe:
     Raises:
         InputError: if an input cannot be used.
     """
+    check_options(options)
     check_free(options.out, options.overwrite)
-    if options.levels < 2 or options.points < 1:
-        raise InputError(
-            f"--levels {options.levels} and --points {options.points} cannot be used: at least 2 levels and 1 point."
-        )
+    check_apart(options.out, options.train, options.test, model=options.model)
     device = device_of(options.device)
     denoiser, said, checkpoint = read_denoiser(options.model, averaged=not options.raw)
     reference = read_reference(

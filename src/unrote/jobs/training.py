@@ -15,6 +15,7 @@ from unrote.data.images import disjoint_splits
 from unrote.data.pixels import to_unit
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.audit_page import settings_blocks
+from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
 from unrote.jobs.fitting import Measurement, Plan, TrainingSet, fit
 from unrote.jobs.options import TrainOptions
@@ -68,7 +69,9 @@ def train(options: TrainOptions) -> Training:
     Raises:
         InputError: if an input cannot be used, or training diverges.
     """
+    check_options(options)
     check_free(options.out, options.overwrite)
+    check_apart(options.out, options.train, options.test)
     device = device_of(options.device)
     data, inputs = read_data(options)
     plan = plan_of(options, cpu=device.type == "cpu")
