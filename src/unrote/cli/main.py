@@ -6,6 +6,7 @@ Exit status: 0 done, 2 the input cannot be used, 3 copying is above --fail-above
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,9 @@ def chosen(argv: Sequence[str] | None) -> int:
 
 def run(command: str, arguments: Sequence[str]) -> int:
     """Parse the flags of a command, run it, print what it says."""
+    # Threads that spin while they wait make everything several times slower on a machine that has other
+    # work to do; the variable is read when PyTorch is loaded, and the user's own setting stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import tyro
 
     place, function, options_name, summary = COMMANDS[command]
@@ -115,7 +119,6 @@ def interrupted(number: int, frame: Any) -> NoReturn:
 
 def quiet_libraries() -> None:
     """Other libraries' chatter stays out of our output; nothing is fetched from a hub in silence."""
-    import os
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
