@@ -45,7 +45,7 @@ def check_options(options: Any) -> None:
         )
 
 
-def _number(value: float) -> str:
+def _number(value: float | int) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
