@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from unrote import __version__
@@ -22,6 +24,9 @@ COMMANDS = {
     "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),
     "claims": ("unrote.lab.runs", "claims", "ClaimsOptions", "what has been reproduced, with which numbers?"),
 }
+
+NO_MEMORY = "out of memory|can't allocate memory"
+"""What PyTorch says when memory runs out."""
 
 HELP = """\
 usage: unrote COMMAND [flags]      (unrote COMMAND --help lists the flags)
@@ -46,6 +51,9 @@ Exit status: 0 done, 2 unusable input, 3 copying above --fail-above, 130 interru
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     signal.signal(signal.SIGTERM, interrupted)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # not a text file of Python's own, as in a notebook
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return chosen(argv)
     except KeyboardInterrupt:
@@ -57,10 +65,10 @@ def chosen(argv: Sequence[str] | None) -> int:
     """Help, version, or the command that is named."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        print(HELP.format(commands="\n".join(f"  {name:<11} {row[3]}" for name, row in COMMANDS.items())))
+        say(HELP.format(commands="\n".join(f"  {name:<11} {row[3]}" for name, row in COMMANDS.items())))
         return 0
     if arguments[0] == "--version":
-        print(f"unrote {__version__}")
+        say(f"unrote {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
         return refuse(f"{arguments[0]!r} is not a command; the commands are {', '.join(COMMANDS)}.")
@@ -84,6 +92,13 @@ def run(command: str, arguments: Sequence[str]) -> int:
         result = getattr(importlib.import_module(place), function)(options)
     except InputError as error:
         return refuse(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
+            raise
+        return refuse(
+            "This machine's memory is not enough for what was asked; take fewer images with @limit, smaller ones "
+            "with --resize, or lower what the command counts (unrote COMMAND --help)."
+        )
     return show(result, options)
 
 
@@ -91,7 +106,7 @@ def show(result: Any, options: Any) -> int:
     """Print a result for people or for programs; status 3 if it is above the limit."""
     import json
 
-    print(json.dumps(result.as_json(), indent=1) if options.json else result.summary())
+    say(json.dumps(result.as_json(), indent=1) if options.json else result.summary())
     limit = getattr(options, "fail_above", None)
     if limit is None:
         return 0
@@ -103,6 +118,14 @@ def show(result: Any, options: Any) -> int:
         file=sys.stderr,
     )
     return 3
+
+
+def say(text: str) -> None:
+    """Print to standard output; that its reader has gone, as head goes, changes no exit status."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse(message: str) -> int:
