@@ -109,14 +109,15 @@ def read_pt(spelling: Spelling) -> Stored:
 
 
 def _load_pt(spelling: Spelling) -> Any:
-    load = functools.partial(torch.load, spelling.path, map_location="cpu", weights_only=True)
+    load = functools.partial(torch.load, map_location="cpu", weights_only=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on pickle protocols before it refuses them
             try:
-                return load(mmap=True)
-            except RuntimeError:  # files from before torch 1.6 cannot be mapped
-                return load()
+                return load(spelling.path, mmap=True)
+            except (RuntimeError, UnicodeError):  # from before torch 1.6, or of a name that is not UTF-8
+                with Path(spelling.path).open("rb") as file:
+                    return load(file)
     except Exception as error:  # readers of broken files raise nearly anything
         # torch's own message recommends to unpickle: it is not repeated
         raise _broken(spelling, "it is damaged, or holds more than tensors") from error
@@ -124,6 +125,8 @@ def _load_pt(spelling: Spelling) -> Any:
 
 def _broken(spelling: Spelling, reason: str) -> InputError:
     first = printable((reason.splitlines() or [""])[0]).rstrip(".") or "no reason is known"
+    if "pickle" in first:  # numpy recommends to unpickle: it is not repeated
+        first = "it holds Python objects, or is not a .npy file"
     return InputError(
         f"The array file '{printable(spelling.path)}' cannot be read: {first}. Arrays of plain numbers are "
         "allowed; Python objects are never unpickled, since that can run any code. Save the images again "

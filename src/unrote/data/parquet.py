@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,7 @@ class _Table:
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(file)
+            return pq.ParquetFile(pa.OSFile(os.fsencode(file)))  # as text, a name must be UTF-8
         except (pa.ArrowException, OSError) as error:
             raise self._broken(file, error) from error
 
@@ -195,14 +196,13 @@ class _Table:
     def labels(self) -> np.ndarray | None:
         """Class of every row (N,), -1 where unknown; None where no row has one."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if self.columns.label is None:
             return None
         parts = []
         for file in self._files:
             try:
-                column = pq.ParquetFile(file).read(columns=[self.columns.label]).column(0)
+                column = self._open(file).read(columns=[self.columns.label]).column(0)
             except (pa.ArrowException, OSError) as error:
                 raise self._broken(file, error) from error
             parts.append(column.fill_null(-1).to_numpy().astype(np.int64))

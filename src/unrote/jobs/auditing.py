@@ -339,7 +339,8 @@ def write_table(made: Audit, path: Path) -> None:
         columns[f"copy_{definition.key}"] = definition.copied.numpy()
     if made.findings.p_value is not None:
         columns["p_value"] = made.findings.p_value.numpy()
-    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
+    with path.open("wb") as file:  # pyarrow itself opens only names that are UTF-8
+        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), file)
 
 
 def classes_of(train: Images, rows: Tensor) -> list[str | None]:
