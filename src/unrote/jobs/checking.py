@@ -49,6 +49,20 @@ def _number(value: float | int) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
+def check_name(flag: str, folder: Path) -> None:
+    """Refuse a folder of checkpoints whose name, or a name above it, is not text.
+
+    Raises:
+        InputError: naming it.
+    """
+    name = str(folder.resolve())
+    if printable(name) != name:
+        raise InputError(
+            f"{flag} {printable(name)} cannot be used: checkpoints can only be read from folders whose names are "
+            "UTF-8 text without control characters; rename it or name another folder."
+        )
+
+
 def check_apart(out: Path, *data: str | None, model: Path | None = None) -> None:
     """Refuse an output folder in a folder of images, where results would be read as data the next time, and one
     that holds what is read, which would be lost when it is replaced.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from unrote.contracts import Denoiser, Estimate, Examples, InputError
 from unrote.data.pixels import UNIT, to_bytes
 from unrote.denoise.compose import Precondition, edm
 from unrote.denoise.networks import MLP, UNet, describe, from_description
+from unrote.jobs.checking import check_name
 from unrote.jobs.comparing import Reference
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.estimate import estimate, wilson
@@ -22,7 +24,7 @@ from unrote.noise.levels import LogNormal, edm_levels, end_at_zero
 from unrote.sample.steps import generate
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
-from unrote.train.loop import Options, train
+from unrote.train.loop import Diverged, Options, train
 from unrote.train.losses import held_out_loss
 from unrote.train.recipe import baseline
 
@@ -32,6 +34,10 @@ LAW = LogNormal()
 SAMPLING = end_at_zero(edm_levels(18))
 MONITORED = 2048
 """Images of each set on which losses are measured; noise and levels are the same at every step."""
+
+
+HOPELESS = 1000.0
+"""Loss from which a run is given up; preconditioned losses have unit scale at every level."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ def fit(
         done, ema = tick.step, tick.state.ema
         if tick.step in wanted:
             history.append(measure(tick.state.ema, denoiser.weight, data, plan, tick.step, device))
+            check_converging(history[-1], plan)
             # History first: after a kill between the two it is cut back to the checkpoint.
             write_history(history, folder)
             save(tick.state, checkpoint_path(folder, tick.step))
@@ -168,6 +175,21 @@ def measure(
         loss(data.held_out, data.held_out_label),
         wilson(int(copied.sum()), len(copied)),
     )
+
+
+def check_converging(seen: Measurement, plan: Plan) -> None:
+    """Refuse to go on with weights that are finite and useless.
+
+    Raises:
+        Diverged: if the loss is far above the one of a network that has learnt nothing, which is about 1.
+    """
+    loss = seen.train_loss.value
+    if loss is None or not loss < HOPELESS:
+        raise Diverged(
+            f"Training diverged: at step {seen.step:,} the loss on training images is {loss or math.nan:.3g}, where a "
+            f"network that has learnt nothing has about 1. Lower --learning-rate, which is "
+            f"{plan.options.learning_rate:g}."
+        )
 
 
 def draw(
@@ -220,22 +242,23 @@ def read_denoiser(model: Path, averaged: bool = True) -> tuple[Precondition, dic
     Raises:
         InputError: if there is no run, no checkpoint, or it cannot be read.
     """
+    check_name("--model", model)
     folder = model if model.is_dir() else model.parent
-    checkpoint = latest_checkpoint(folder) if model.is_dir() else model
+    # The last one by its name: a damaged one is told and not passed over, for it is the one that is meant.
+    checkpoint = max(folder.glob("step-*.safetensors"), default=None) if model.is_dir() else model
     try:
         said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        network, shape, classes = said["network"], said["shape"], said["classes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        denoiser = build(from_description(said["network"]), said["shape"], said["classes"], seed=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{model} is not a run of `unrote train`: {folder / 'run.json'} cannot be read "
-            f"({type(error).__name__}). Name the folder given to --out of `unrote train`, or a "
-            "step-*.safetensors file in it."
+            f"{model} is not a run of `unrote train`: {folder / 'run.json'} cannot be read, or does not say how "
+            f"the network is built ({type(error).__name__}). Name the folder given to --out of `unrote train`, or "
+            "a step-*.safetensors file in it."
         ) from error
     if checkpoint is None:
         raise InputError(
             f"{model} holds no checkpoint (step-*.safetensors); train longer, or name another run."
         )
-    denoiser = build(from_description(network), shape, classes, seed=0)
     load_denoiser_weights(denoiser, checkpoint, averaged)
     return denoiser.eval(), said, checkpoint
 

@@ -15,7 +15,7 @@ from unrote.data.images import disjoint_splits
 from unrote.data.pixels import to_unit
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.audit_page import settings_blocks
-from unrote.jobs.checking import check_apart, check_options
+from unrote.jobs.checking import check_apart, check_name, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
 from unrote.jobs.fitting import Measurement, Plan, TrainingSet, fit
 from unrote.jobs.options import TrainOptions
@@ -33,7 +33,7 @@ from unrote.report import blocks, plots
 from unrote.report.format import percent, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import latest_checkpoint
-from unrote.train.loop import Options
+from unrote.train.loop import Diverged, Options
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,11 @@ def train(options: TrainOptions) -> Training:
     check_options(options)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test)
+    check_name("--out", options.out)
     device = device_of(options.device)
     data, inputs = read_data(options)
     plan = plan_of(options, cpu=device.type == "cpu")
+    check_depth(plan.network, max(data.x.shape[2:]))
     identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
     with workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder:
         with progress("training steps", options.steps) as advance:
@@ -87,8 +89,22 @@ def train(options: TrainOptions) -> Training:
 
 
 def has_checkpoint(folder: Path, error: BaseException) -> bool:
-    """Whether a failed run left something to go on from."""
-    return latest_checkpoint(folder) is not None
+    """Whether a failed run left something to go on from; one that diverged would do so again."""
+    return not isinstance(error, Diverged) and latest_checkpoint(folder) is not None
+
+
+def check_depth(network: MLP | UNet, side: int) -> None:
+    """Refuse a U-Net that would halve images of a single pixel, for it would pad them to many times their size.
+
+    Raises:
+        InputError: naming the largest depth.
+    """
+    largest = (side - 1).bit_length() + 1
+    if isinstance(network, UNet) and not 1 <= len(network.channels) <= largest:
+        raise InputError(
+            f"A U-Net of depth {len(network.channels)} cannot be built for images of {side} pixels, which each "
+            f"level halves: --depth lies between 1 and {largest}."
+        )
 
 
 def read_data(options: TrainOptions) -> tuple[TrainingSet, dict[str, Any]]:
