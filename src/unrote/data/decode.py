@@ -232,17 +232,19 @@ def _complaint(encoded: Encoded, first: int) -> str:
         except UnusableError as error:
             bad.append((encoded.name(row), error))
     if bad:
-        return _list_bad(encoded.spec, bad, len(looked), len(encoded.rows))
+        # Those before `first` were read without a complaint: sets are read in order.
+        whole = max(first, 1) + SURVEY > len(encoded.rows)
+        return _list_bad(encoded.spec, bad, len(encoded.rows), whole)
     return _list_shapes(encoded.spec, shapes)
 
 
-def _list_bad(spec: str, bad: list[tuple[str, UnusableError]], looked: int, count: int) -> str:
+def _list_bad(spec: str, bad: list[tuple[str, UnusableError]], count: int, whole: bool) -> str:
     shown = ", ".join(f"{name} ({error.reason})" for name, error in bad[:5])
     more = f", and {len(bad) - 5:,} more" if len(bad) > 5 else ""
-    among = f"{count:,}" if looked == count else f"the {looked:,} that were looked at, of {count:,}"
+    at_least = "" if whole else "At least "
     remedies = dict.fromkeys(f"{error.reason.split(':')[0]}: {error.remedy}" for _, error in bad)
     return (
-        f"{len(bad):,} of {among} images of '{spec}' cannot be used: {shown}{more}. Allowed are whole, "
+        f"{at_least}{len(bad):,} of {count:,} images of '{spec}' cannot be used: {shown}{more}. Allowed are whole, "
         f"still, opaque 8-bit grey or RGB images. What to do: {'; '.join(remedies)}."
     )
 

@@ -79,7 +79,7 @@ def infer_range(low: float | int, high: float | int) -> Range:
     raise InputError(
         f"The float pixels lie between {low:g} and {high:g}, which does not say what black and white are: "
         f"{RANGE_RULE}. State it with value_range, for example 0,1 "
-        "(on the command line --train-range or --samples-range LOW,HIGH)."
+        "(on the command line --train-range or --samples-range, for example --samples-range 0 1)."
     )
 
 
@@ -92,8 +92,8 @@ def check_range(value_range: Range, low: float | int, high: float | int) -> None
     bottom, top = value_range
     if not (math.isfinite(bottom) and math.isfinite(top) and bottom < top):
         raise InputError(
-            f"The value range {bottom:g},{top:g} is not a range. It is LOW,HIGH with LOW below HIGH, "
-            "for example 0,1 or -1,1 or 0,255."
+            f"The value range {bottom:g},{top:g} is not a range. It is two numbers, the lower first, "
+            "for example 0 and 1, -1 and 1, or 0 and 255."
         )
     slack = OVERSHOOT * (top - bottom)
     if low < bottom - slack or high > top + slack:
