@@ -285,7 +285,7 @@ def test_a_precision_that_cannot_be_had_is_an_input_error():
 
 
 CHILD = """
-import json, sys, torch
+import json, os, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_train_loop import *
@@ -295,9 +295,11 @@ flat = torch.cat([w.flatten() for w in weights(ticks[-1][1].ema)])
 if ticks[-1][1].accelerator.is_main_process:
     print(json.dumps({"processes": ticks[-1][1].accelerator.num_processes, "loss": [loss for loss, _ in ticks],
                       "weights": flat.tolist(), "dtype": str(flat.dtype)}), flush=True)
-# A process group that is still up when Python ends can abort its process.
+# Threads of a process group can abort their process while Python ends: leave without that, everyone together.
 ticks[-1][1].accelerator.wait_for_everyone()
 ticks[-1][1].accelerator.end_training()
+sys.stdout.flush()
+os._exit(0)
 """
 
 
