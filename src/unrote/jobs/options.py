@@ -22,6 +22,10 @@ class Common:
     json: bool = False
     """Print the result, and nothing else, as JSON on standard output."""
 
+    def __post_init__(self) -> None:
+        # In Python a path is as often a string.
+        object.__setattr__(self, "out", Path(self.out))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seeded:
