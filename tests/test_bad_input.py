@@ -121,7 +121,8 @@ def test_a_bad_image_beyond_the_first_block_is_found_and_the_blocks_before_it_go
     )
 
 
-def test_palette_images_are_read_without_loss_and_noted(call) -> None:
+def test_palette_images_are_read_without_loss_and_noted(call, monkeypatch) -> None:
+    monkeypatch.setattr(auditing, "BLOCK", 16)
     for i, image in enumerate(TRAIN.repeat(1, 3, 1, 1)):
         Path("plain").mkdir(exist_ok=True)
         Path("palette").mkdir(exist_ok=True)

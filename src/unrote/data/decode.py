@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -196,8 +196,20 @@ def read_encoded(encoded: Encoded, shape: tuple[int, int, int], rows: np.ndarray
                 raise InputError(_complaint(encoded, int(np.searchsorted(encoded.rows, row))))
             pixels[i] = image.transpose(2, 0, 1)
             events.update(done)
-    notes = tuple(f"{n:,} image{'s' * (n > 1)} {event}" for event, n in sorted(events.items()))
-    return Block(torch.from_numpy(pixels), names, notes)
+    return Block(torch.from_numpy(pixels), names, _counted(events))
+
+
+def _counted(events: Counter[str]) -> tuple[str, ...]:
+    return tuple(f"{n:,} image{'s' * (n > 1)} {event}" for event, n in sorted(events.items()))
+
+
+def sum_up(notes: Sequence[str]) -> list[str]:
+    """The notes of several blocks as those of all their images: what happened to 3 and to 4 happened to 7."""
+    events = Counter[str]()
+    for note in notes:
+        count, _, event = note.split(" ", 2)
+        events[event] += int(count.replace(",", ""))
+    return list(_counted(events))
 
 
 def _look(encoded: Encoded, row: int) -> tuple[np.ndarray, tuple[str, ...]]:

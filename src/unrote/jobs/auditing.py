@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Estimate
+from unrote.data.decode import sum_up
 from unrote.data.images import open_images
 from unrote.data.pixels import ContentHash, outside
 from unrote.data.sources import Images, Provenance, Source, check_compatible, provenance, stream
@@ -34,7 +36,7 @@ from unrote.report.format import ratio
 from unrote.report.page import write
 
 BLOCK = 1024
-"""Samples that are read and measured at once; also what an interrupted audit repeats at most."""
+"""Samples that are read and measured at once, at most; also what an interrupted audit repeats at most."""
 
 
 HELD_OUT_BLOCKS, SAMPLE_BLOCKS = "held-out-blocks", "sample-blocks"
@@ -161,7 +163,7 @@ def measure_held_out(
     blocks = Blocks(folder / HELD_OUT_BLOCKS)
     parts = []
     with progress("held-out images", len(kept)) as advance:
-        for number, rows in enumerate(kept.split(BLOCK)):
+        for number, rows in enumerate(kept.split(block_size(fresh.shape, options))):
             parts.append(blocks.measure(number, pixels[rows], reference, options.memory * 2**20))
             advance(len(rows))
     return HeldOut(fresh, kept, concatenate(parts)) if parts else None
@@ -182,19 +184,19 @@ def examine(
     notes: list[str] = []
     beyond = total = 0
     with progress("samples", len(samples)) as advance:
-        for number, block in enumerate(_blocks(samples)):
+        for number, block in enumerate(_blocks(samples, block_size(samples.shape, options))):
             content.update(block.pixels)
             beyond += outside(block.pixels, block.value_range)
             total += block.pixels.numel()
             names += block.names
-            notes += [note for note in block.notes if note not in notes]
+            notes += () if block is samples else block.notes
             pixels = reference.comparable(block)
             parts.append(blocks.measure(number, pixels, reference, options.memory * 2**20))
             advance(len(block))
     distances = concatenate(parts)
     findings = conclude(distances, held_out.distances if held_out else None, reference, options)
     source = _provenance(samples, content)
-    notes = _notes(reference, samples, source, held_out, distances, options, beyond / total) + notes
+    notes = _notes(reference, samples, source, held_out, distances, options, beyond / total) + sum_up(notes)
     notes += missed(findings)
     results = results_of(findings, reference, held_out, options)
     inputs = {"train": reference.images.provenance, "samples": source}
@@ -217,11 +219,16 @@ def examine(
     return made
 
 
-def _blocks(samples: Source | Images) -> Iterator[Images]:
+def block_size(shape: tuple[int, int, int], options: AuditOptions) -> int:
+    """Images that are measured at once: fewer of large ones, which are held as bytes and as float32."""
+    return max(1, min(BLOCK, options.memory * 2**20 // (8 * math.prod(shape))))
+
+
+def _blocks(samples: Source | Images, size: int) -> Iterator[Images]:
     if isinstance(samples, Images):
         yield samples
     else:
-        yield from stream(samples, BLOCK)
+        yield from stream(samples, size)
 
 
 def _provenance(samples: Source | Images, content: ContentHash) -> Provenance:
