@@ -54,6 +54,8 @@ def printable(text: str) -> str:
     Bytes that are not UTF-8 (held by Python as lone surrogates) become ``\\xNN``; control and format
     characters and line separators become escapes too.
     """
+    if text.isascii() and text.isprintable():  # as most of a hundred thousand names are
+        return text
     return "".join(_escape(c) if _unsafe(c) else c for c in text)
 
 
