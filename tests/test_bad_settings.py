@@ -48,6 +48,28 @@ def test_numbers_that_an_audit_cannot_use(refused, flag, value) -> None:
     assert value in told.replace(",", "")
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("audits", "the commands are demo, audit"),
+        ("audit", "--samples"),
+        ("audit --train a --samples b --sampels c", "Perhaps you meant: --samples"),
+        ("audit --train a b", "Unrecognized options: b"),
+        ("audit --train", "--train"),
+        ("audit --train a --samples b --resize x", "--resize"),
+        ("audit --train a --samples b --samples-range 0,1", "--samples-range"),
+        ("audit --train a --samples b --fail-on middle", "'low', 'value', 'high'"),
+        ("train --train a --network transformer", "'mlp', 'unet'"),
+        ("train --train a --steps 1.5", "--steps"),
+    ],
+)
+def test_flags_that_are_not_understood(refused, command, says) -> None:
+    told = refused(*command.split())
+    assert says in told
+    assert "--help" in told or command == "audits"
+    assert not set("│╭─") & set(told)
+
+
 TRAINING = [
     ("--steps", "0", "--steps 0"),
     ("--batch-size", "0", "batch_size = 0"),

@@ -6,12 +6,13 @@ Exit status: 0 done, 2 the input cannot be used, 3 copying is above --fail-above
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from typing import Any, NoReturn
 
 from unrote import __version__
@@ -84,7 +85,18 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
     place, function, options_name, summary = COMMANDS[command]
     options_type = getattr(importlib.import_module("unrote.jobs.options"), options_name)
-    options = tyro.cli(options_type, prog=f"unrote {command}", args=list(arguments), description=summary)
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            options = tyro.cli(
+                options_type, prog=f"unrote {command}", args=list(arguments), description=summary
+            )
+    except SystemExit as end:
+        return (
+            refuse(f"{unboxed(complaint.getvalue())}; `unrote {command} --help` lists the flags.")
+            if end.code
+            else 0
+        )
     quiet_libraries()
     from unrote.contracts import InputError
 
@@ -100,6 +112,18 @@ def run(command: str, arguments: Sequence[str]) -> int:
             "with --resize, or lower what the command counts (unrote COMMAND --help)."
         )
     return show(result, options)
+
+
+def unboxed(complaint: str) -> str:
+    """What is wrong with the flags, without the box that it is drawn in and the guesses about types."""
+    words = []
+    for line in complaint.splitlines()[1:]:
+        text = line.strip(" │╭╮╰╯")
+        if text.startswith(("Got errors", "Argument helptext", "For full helptext")):
+            break
+        if text.strip("─-"):
+            words.append(text)
+    return " ".join(words).rstrip(".:")
 
 
 def show(result: Any, options: Any) -> int:
