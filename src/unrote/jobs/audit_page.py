@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 EXHIBITS = 96
 """Samples in the evidence; the table of all samples is in samples.parquet."""
+GROUPS = 200
+"""Groups of near-duplicates on the page."""
 LISTED = 1000
 """Samples in the page's own table."""
 
@@ -245,7 +247,10 @@ def _copied(made: Audit) -> tuple[blocks.Block, ...]:
         "were copied once and twice; it is a lower bound of what the model can copy. A group of near-duplicates "
         "counts as one training image."
     )
-    return (facts, blocks.Gallery(groups, "Most often copied first", shown=12), blocks.Text((words,)))
+    shown = "Most often copied first"
+    if len(copied.index) > len(groups):
+        shown += f"; the first {len(groups)} are here"
+    return (facts, blocks.Gallery(groups, shown, shown=12), blocks.Text((words,)))
 
 
 def _times(count: int) -> str:
@@ -268,13 +273,20 @@ def _duplicates(made: Audit, options: AuditOptions) -> tuple[blocks.Block, ...]:
     exhibits = tuple(
         blocks.Exhibit(
             tuple(picture(train, int(i), "", train.names[int(i)]) for i in group[:12]),
-            f"{len(group):,} images",
+            f"{len(group):,} images" + (", of which 12 are here" if len(group) > 12 else ""),
         )
-        for group in found.groups[:200]
+        for group in found.groups[:GROUPS]
     )
     count = sum(map(len, found.groups))
-    shown = f"{len(found.groups):,} groups with {count:,} images; the largest first"
+    shown = f"{groups_of(len(found.groups))} with {count:,} images, the largest first"
+    if len(found.groups) > GROUPS:
+        shown += f"; the first {GROUPS} are here"
     return (blocks.Text((words,)), blocks.Gallery(exhibits, shown, shown=12))
+
+
+def groups_of(count: int) -> str:
+    """A number of groups in words."""
+    return f"{count:,} group{'s' if count != 1 else ''}"
 
 
 def _classes(made: Audit) -> tuple[blocks.Section, ...]:
@@ -312,23 +324,23 @@ def _table(made: Audit) -> blocks.Block:
     p_value = made.findings.p_value
     columns = [
         blocks.Column("sample"),
+        blocks.Column("copy"),
+        blocks.Column("ratio", fixed(3)),
         blocks.Column("nearest training image"),
         blocks.Column("distance", fixed(2)),
         blocks.Column("to the second", fixed(2)),
-        blocks.Column("ratio", fixed(3)),
-        blocks.Column("copy"),
     ]
     columns += [] if p_value is None else [blocks.Column("p-value", fixed(4))]
     rows = []
     for i in chosen.tolist():
         row = [
             made.names[i],
+            bool(made.findings.main.copied[i]),
+            float(d.ratio[i]),
             train.names[int(d.nearest[i])],
             float(d.d1[i]),
             float(d.d2[i]),
-            float(d.ratio[i]),
         ]
-        row += [bool(made.findings.main.copied[i])]
         rows.append(tuple(row if p_value is None else [*row, float(p_value[i])]))
     more = "" if len(d) <= LISTED else f" ({LISTED:,} of {len(d):,}; samples.parquet has all)"
     caption = f"Samples by ratio{more}"

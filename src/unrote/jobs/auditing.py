@@ -17,7 +17,7 @@ from unrote.data.decode import sum_up
 from unrote.data.images import open_images
 from unrote.data.pixels import ContentHash, outside
 from unrote.data.sources import Images, Provenance, Source, check_compatible, provenance, stream
-from unrote.jobs.audit_page import audit_page
+from unrote.jobs.audit_page import audit_page, groups_of
 from unrote.jobs.audit_table import Blocks, Distances, concatenate
 from unrote.jobs.audit_verdict import Findings, bounds, conclude, missed
 from unrote.jobs.checking import check_apart, check_options
@@ -101,7 +101,9 @@ class Audit:
             lines.append(f"  fresh real images   {ratio(main.calibration)}")
         lines.append(f"  training set copied {ratio(self.findings.copied.share)}")
         groups = self.reference.groups.groups
-        lines.append(f"  near-duplicates     {len(groups)} groups, {sum(map(len, groups))} training images")
+        lines.append(
+            f"  near-duplicates     {groups_of(len(groups))}, {sum(map(len, groups)):,} training images"
+        )
         if not bool(main.copied.any()):
             need = self.content["results"]["samples_for_upper_bound"]["0.001"]
             lines.append(f"  to bound it at 0.1 % {need:,} samples without a copy are needed")
