@@ -1,0 +1,1 @@
+"""Learned Gaussian mixtures: k-means, its other metrics, Adam, and the literal recipe."""
