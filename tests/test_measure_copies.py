@@ -243,13 +243,26 @@ def test_the_unseen_rest_of_the_training_set_is_estimated(generator: torch.Gener
     assert found.share.low < expected < found.share.high
 
 
+def test_copies_that_were_all_seen_once_bound_the_share_from_below_only(generator: torch.Generator) -> None:
+    # 40 different images copied once each out of 300: of 226 equally likely ones, 1 draw in 40 shows that
+    found = copied_training(torch.arange(40), torch.ones(40, dtype=torch.bool), torch.arange(300), generator)
+    assert found.share.value == 40 / 300
+    assert found.unseen.value is None
+    assert found.unseen.low == pytest.226 / 300
+    assert found.unseen.high == 1
+    mixed = torch.cat([torch.arange(40), torch.full((5,), 40)])  # and one that was copied five times
+    found = copied_training(mixed, torch.ones(45, dtype=torch.bool), torch.arange(300), generator)
+    assert found.unseen.low < 0.5
+    assert found.unseen.high == 1
+
+
 def test_without_a_copy_the_share_is_bounded_and_the_rest_unknown() -> None:
     found = copied_training(
         torch.zeros(497, dtype=torch.int64), torch.zeros(497, dtype=torch.bool), torch.arange(50), _seeded(0)
     )
     assert found.share.value == 0
     assert found.share.high == pytest.approx(497 * wilson(0, 497).high / 50)
-    assert (found.unseen.value, found.unseen.high) == (0, None)
+    assert (found.unseen.value, found.unseen.low, found.unseen.high) == (0, 0, 1)
     assert len(found.index) == 0
 
 

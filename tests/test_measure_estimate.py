@@ -14,10 +14,9 @@ from scipy import stats
 from unrote.contracts import InputError
 from unrote.measure.estimate import (
     bootstrap,
-    chao1,
-    distinct,
     estimate,
     newcombe,
+    percentile,
     samples_to_bound,
     wilson,
 )
@@ -154,90 +153,26 @@ def test_bootstrap_of_the_mean_agrees_with_student_and_repeats_itself() -> None:
     assert found == bootstrap(values, torch.mean, torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(
-    ("counts", "value", "low", "high"),
-    [  # EstimateS, for the same counts
-        ([0, 1, 1, 4, 2, 5, 2, 4, 1, 2], 9.75, 9.07, 17.45),
-        ([0, 1, 1, 4, 5, 0, 0], 5.0, 4.08, 17.27),
-    ],
-)
-def test_chao_gives_the_intervals_of_a_program_for_ecologists(
-    counts: list[int], value: float, low: float, high: float
-) -> None:
-    # That program leaves the factor (n - 1)/n out.
-    found = chao1(torch.tensor(counts), 10**12)
-    assert found.value == pytest.approx(value, abs=1e-6)
-    assert (found.low, found.high) == (pytest.approx(low, abs=5e-3), pytest.approx(high, abs=5e-3))
+@pytest.mark.parametrize(("n", "share"), [(40, 0.5), (300, 0.95), (700, 0.99)])
+def test_a_percentile_covers_that_of_the_population(n: int, share: float, generator: torch.Generator) -> None:
+    rows = torch.rand(2000, n, generator=generator, dtype=torch.float64)
+    found = [percentile(row, share) for row in rows]
+    caught = np.mean([e.low <= share <= e.high for e in found])
+    assert 0.945 < caught < 0.985
+    assert [e.value for e in found[:50]] == pytest.approx(
+        np.quantile(rows[:50].numpy(), share, axis=1).tolist()
+    )
+    assert np.mean([share < e.low for e in found]) < 0.03
+    assert np.mean([share > e.high for e in found]) < 0.03
 
 
-def test_chao_covers_the_truth_where_hardly_a_class_is_rare() -> None:
-    found = [(c, chao1(c, 150)) for c in _draw(np.full(20, 0.9 / 20), 150, 3, 300)]
-    complete = [e for c, e in found if (c == 1).sum() < 2]
-    assert len(complete) > 200
-    assert all(e.low >= e.value for e in complete)
-    assert np.mean([e.low <= 20 <= e.high for e in complete]) > 0.93
-
-
-def test_chao_of_tropical_trees() -> None:
-    # Barro Colorado Island, first hectare: 93 species, 31 seen once, 18 twice; estimate 117.473684
-    counts = torch.tensor([1] * 31 + [2] * 18 + [7] * 44)
-    assert chao1(counts, 10**12).value == pytest.approx(117.473684, abs=1e-5)
-
-
-def _draw(probability: np.ndarray, n: int, seed: int, repeats: int) -> list[torch.Tensor]:
-    whole = np.append(probability, 1 - probability.sum())
-    return [torch.tensor(x[:-1]) for x in np.random.default_rng(seed).multinomial(n, whole, size=repeats)]
-
-
-def test_chao_covers_equally_likely_classes_and_is_a_lower_bound_for_unequal_ones() -> None:
-    equal = np.full(200, 0.3 / 200)
-    found = [chao1(c, 300) for c in _draw(equal, 300, 0, 400)]
-    assert np.mean([e.low <= 200 <= e.high for e in found]) > 0.9
-    assert np.mean([e.value for e in found]) == pytest.approx(200, rel=0.1)
-    zipf = 0.5 / np.arange(1, 501) / (1 / np.arange(1, 501)).sum()
-    assert np.mean([chao1(c, 400).low <= 500 for c in _draw(zipf, 400, 1, 200)]) == 1
-    assert np.mean([chao1(c, 400).value for c in _draw(zipf, 400, 1, 200)]) < 400
-
-
-def test_with_no_class_seen_chao_gives_no_upper_end() -> None:
-    assert chao1(torch.zeros(4, dtype=torch.int64), 50).as_dict() == {
-        "value": 0.0,
-        "low": 0.0,
-        "high": None,
-        "n": 50,
-    }
-    with pytest.raises(ValueError, match="not above 3 samples"):
-        chao1(torch.tensor([2, 2]), 3)
-
-
-@pytest.mark.parametrize(
-    ("probability", "n"),
-    [
-        (np.full(200, 0.3 / 200), 300),
-        (np.full(5000, 0.9 / 5000), 500),
-        (0.5 / np.arange(1, 501) / (1 / np.arange(1, 501)).sum(), 400),
-    ],
-)
-def test_distinct_covers_the_expected_number_of_classes(
-    probability: np.ndarray, n: int, generator: torch.Generator
-) -> None:
-    expected = (1 - (1 - probability) ** n).sum()
-    found = [distinct(c, n, generator, repeats=100) for c in _draw(probability, n, 2, 100)]
-    assert np.mean([e.low <= expected <= e.high for e in found]) > 0.86
-    width, spread = np.mean([e.high - e.low for e in found]), np.std([e.value for e in found])
-    assert width == pytest.approx(2 * Z * spread, rel=0.25)
-
-
-def test_the_plain_bootstrap_misses_the_number_of_distinct_classes_that_distinct_finds() -> None:
-    shown = torch.arange(60)
-    plain = bootstrap(shown, lambda rows: float(len(rows.unique())), torch.Generator().manual_seed(0))
-    found = distinct(torch.ones(60, dtype=torch.int64), 60, torch.Generator().manual_seed(0))
-    assert plain.high < 50
-    assert found.low > 50
-    assert found.high == 60
-
-
-def test_distinct_without_a_class_is_bounded_by_wilson() -> None:
-    found = distinct(torch.zeros(0, dtype=torch.int64), 497, torch.Generator())
-    assert (found.value, found.low, found.n) == (0, 0, 497)
-    assert found.high == pytest.approx(497 * wilson(0, 497).high)
+def test_a_percentile_without_enough_values_has_open_ends() -> None:
+    # 99 of 100 below: an upper end needs 0.99^n <= 0.025, that is n >= 368
+    assert percentile(torch.arange(367.0), 0.99).high is None
+    assert percentile(torch.arange(368.0), 0.99).high == 367
+    assert percentile(torch.arange(5.0), 0.5).as_dict() == {"value": 2, "low": None, "high": None, "n": 5}
+    assert percentile(torch.zeros(0), 0.5).value is None
+    with pytest.raises(InputError, match="percentile asked for is 95"):
+        percentile(torch.arange(5.0), 95.0)
+    with pytest.raises(ValueError, match="finite"):
+        percentile(torch.tensor([math.nan]), 0.5)

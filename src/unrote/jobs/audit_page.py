@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from unrote.contracts import Estimate
 from unrote.data.pixels import to_bytes
 from unrote.data.sources import Images
 from unrote.jobs.audit_table import Distances, pictures
@@ -14,7 +15,7 @@ from unrote.jobs.audit_verdict import Definition, alarming
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
-from unrote.report.format import Value, fixed, number, ratio
+from unrote.report.format import Value, at_least, fixed, number, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.auditing import Audit
@@ -234,7 +235,7 @@ def _copied(made: Audit) -> tuple[blocks.Block, ...]:
         (
             ("different training images copied", f"{len(copied.index):,}"),
             ("share of the training set", copied.share),
-            ("share if ever more samples were drawn", copied.unseen),
+            ("share if ever more samples were drawn", _limit(copied.unseen)),
         ),
         ratio,
     )
@@ -244,13 +245,19 @@ def _copied(made: Audit) -> tuple[blocks.Block, ...]:
     )
     words = (
         "The share that would be copied if ever more samples were drawn is Chao's estimate from how many images "
-        "were copied once and twice; it is a lower bound of what the model can copy. A group of near-duplicates "
-        "counts as one training image."
+        "were copied once and twice; it is a lower bound of what the model can copy. Where every image was copied only "
+        "once, the share is bounded by how unlikely so few repetitions would be. A group of near-duplicates counts "
+        "as one training image."
     )
     shown = "Most often copied first"
     if len(copied.index) > len(groups):
         shown += f"; the first {len(groups)} are here"
     return (facts, blocks.Gallery(groups, shown, shown=12), blocks.Text((words,)))
+
+
+def _limit(share: Estimate) -> Estimate | str:
+    """A share, or what bounds it from below where nothing else is known."""
+    return at_least(share.low) if share.value is None and share.low is not None else share
 
 
 def _times(count: int) -> str:

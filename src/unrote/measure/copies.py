@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError, Neighbors
-from unrote.measure.estimate import chao1, distinct
 from unrote.measure.neighbors import neighbors
+from unrote.measure.unseen import chao1, distinct
 
 Search = Callable[[Tensor, Tensor, int], Neighbors]
 """(query, reference, k) -> the k nearest reference points of every query, nearest first."""
@@ -202,7 +202,8 @@ class CopiedTraining:
         index: representatives of the copied groups (K,), most often copied first, then by lower index.
         count: how many samples copy each (K,).
         share: copied groups among all groups: what n samples show, with a bootstrap interval over samples.
-        unseen: the share that ever more samples would show: Chao's lower bound and its interval.
+        unseen: the share that ever more samples would show: Chao's estimate of a lower bound and its interval;
+            where no group was copied twice there is no estimate and the interval reaches up to 1.
     """
 
     index: Int[Tensor, " K"]
@@ -233,7 +234,7 @@ def copied_training(
     Raises:
         InputError: for a confidence outside (0, 1).
 
-    Source: `unrote.measure.estimate.distinct` and `chao1`.
+    Source: `unrote.measure.unseen.distinct` and `chao1`.
     """
     n, groups = len(nearest), len(group.unique())
     index, count = group[nearest[copied]].cpu().unique(return_counts=True)
@@ -244,8 +245,8 @@ def copied_training(
 
 
 def _share(number: Estimate, total: int) -> Estimate:
-    """A number of things as a share of all there are."""
+    """A number of things as a share of all there are, which also bounds what nothing else does."""
     value, low, high = (
         None if end is None else min(1.0, end / total) for end in (number.value, number.low, number.high)
     )
-    return replace(number, value=value, low=low, high=high)
+    return replace(number, value=value, low=low, high=1.0 if high is None and number.n else high)
