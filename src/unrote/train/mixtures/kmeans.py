@@ -11,9 +11,7 @@ so and it is worth more than `SLACK` times the mean squared radius of the data, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import cast
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,18 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrote.contracts import InputError
-
-SLACK = 1e-11
-"""A gain below this share of the mean squared radius counts as none, which ends every loop."""
-
-BLOCK = 2**21
-"""Numbers in one block of a distance matrix (16 MB)."""
+from unrote.train.mixtures.points import (
+    Frame,
+    Reals,
+    Whole,
+    centroids,
+    check_count,
+    check_dimension,
+    condensed_distances,
+    lowest,
+    own_square,
+    rows_of,
+)
 
 SMALL = 1024
 """Up to so many points, distances for the tree are differences of coordinates (faster there, too)."""
-
-_Reals = NDArray[np.float64]
-_Whole = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M D"], *, sweeps: int =
 
     Source: Lloyd (1982).
     """
-    frame = _Frame.of(x)
-    means = _rows(start, "starting means") - frame.centre
-    _check_dimension(frame.x, means)
+    frame = Frame.of(x)
+    means = rows_of(start, "starting means") - frame.centre
+    check_dimension(frame.x, means)
     if sweeps < 1:
         raise InputError(
             f"Lloyd's algorithm was given {sweeps} sweeps; it needs at least 1; leave it out for 1000."
@@ -112,7 +113,7 @@ def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M D"], *, sweeps: int =
         _reassign(frame, means, found)
         if (found == before).all():
             break
-        means = _centroids(frame.x, found, means)
+        means = centroids(frame.x, found, means)
     return _clusters(frame, found, means)
 
 
@@ -137,14 +138,14 @@ def hartigan(x: Float[Tensor, "N D"], clusters: Clusters) -> Clusters:
 
     Source: Hartigan (1975); Telgarsky and Vattani (2010).
     """
-    frame = _Frame.of(x)
+    frame = Frame.of(x)
     if len(clusters.assignment) != len(frame.x) or clusters.means.shape[1] != frame.x.shape[1]:
         raise InputError(
             f"The clusters hold {len(clusters.assignment)} points of {clusters.means.shape[1]} numbers, the data "
             f"{len(frame.x)} of {frame.x.shape[1]}; both must be the same points; cluster this data first."
         )
     count = len(clusters.means)
-    means = _centroids(frame.x, clusters.assignment.numpy(), np.zeros((count, frame.x.shape[1])))
+    means = centroids(frame.x, clusters.assignment.numpy(), np.zeros((count, frame.x.shape[1])))
     return _settle(frame, clusters.assignment.numpy(), means)
 
 
@@ -168,10 +169,10 @@ def ward_tree(x: Float[Tensor, "N D"]) -> WardTree:
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import pdist
 
-    frame = _Frame.of(x)
+    frame = Frame.of(x)
     if len(frame.x) == 1:
         return WardTree(torch.empty(0, 2, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
-    condensed = pdist(frame.x) if len(frame.x) <= SMALL else _condensed(frame.x)
+    condensed = pdist(frame.x) if len(frame.x) <= SMALL else condensed_distances(frame.x)
     tree = linkage(condensed, "ward")
     return WardTree(torch.from_numpy(tree[:, :2].astype(np.int64)), torch.from_numpy(tree[:, 2].copy()))
 
@@ -189,7 +190,7 @@ def cut(tree: WardTree, x: Float[Tensor, "N D"], count: int) -> Clusters:
     Raises:
         InputError: if the count is out of range, or the tree belongs to other data.
     """
-    return _clusters(*_cut(tree, _Frame.of(x), count))
+    return _clusters(*_cut(tree, Frame.of(x), count))
 
 
 def ward(x: Float[Tensor, "N D"], counts: Iterable[int]) -> Iterator[Clusters]:
@@ -204,7 +205,7 @@ def ward(x: Float[Tensor, "N D"], counts: Iterable[int]) -> Iterator[Clusters]:
     Raises:
         InputError: if a count is out of range or the points are not finite.
     """
-    frame, tree = _Frame.of(x), ward_tree(x)
+    frame, tree = Frame.of(x), ward_tree(x)
     for count in counts:
         _, found, means = _cut(tree, frame, count)
         yield _settle(frame, found, means)
@@ -223,125 +224,35 @@ def partial_start(x: Float[Tensor, "N D"], count: int, generator: torch.Generato
 
     Source: 000, appendix H.1.
     """
-    _check_count(count, len(x))
+    check_count(count, len(x))
     return x[torch.randperm(len(x), generator=generator)[:count]].double()
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The data around its centre, with what every pass needs."""
-
-    original: _Reals
-    centre: _Reals
-    x: _Reals
-    tolerance: float
-    lifted: _Reals = field(repr=False)
-
-    @classmethod
-    def of(cls, x: Tensor) -> _Frame:
-        original = _rows(x, "points")
-        if len(original) == 0:
-            raise InputError("There are no points to cluster; k-means needs at least one; pass more data.")
-        centre = original.mean(0)
-        centred = original - centre
-        norm = np.einsum("nd,nd->n", centred, centred)
-        lifted = np.concatenate([centred, norm[:, None], np.ones((len(norm), 1))], 1)
-        return cls(original, centre, centred, SLACK * float(norm.mean()), lifted)
-
-
-def _rows(x: Tensor, name: str) -> _Reals:
-    if x.ndim != 2 or x.is_complex() or x.dtype == torch.bool:
-        raise InputError(
-            f"The {name} have shape {tuple(x.shape)} and type {x.dtype}; k-means needs a table of real numbers, "
-            "one row per point; flatten images with .flatten(1) and convert with .double()."
-        )
-    rows = cast(_Reals, x.detach().cpu().double().numpy())
-    if not np.isfinite(rows).all():
-        raise InputError(
-            f"The {name} hold NaN or infinite numbers; k-means needs finite numbers; "
-            "remove or repair the rows for which torch.isfinite is false."
-        )
-    return rows
-
-
-def _check_dimension(x: _Reals, means: _Reals) -> None:
-    if len(means) == 0 or means.shape[1] != x.shape[1]:
-        raise InputError(
-            f"The starting means have shape {means.shape}, the points {x.shape}; there must be at least one "
-            "mean, with as many numbers as a point; draw them from the data, for example by partial_start."
-        )
-
-
-def _check_count(count: int, points: int) -> None:
-    if not 1 <= count <= points:
-        raise InputError(
-            f"{count} clusters were asked of {points} points; there can be 1 to {points}, because more means than "
-            "points only repeat points; ask for fewer or pass more data."
-        )
-
-
-def _centroids(x: _Reals, found: _Whole, empty: _Reals) -> _Reals:
-    """Means of the clusters; clusters without points keep their row of `empty`."""
-    counts = np.bincount(found, minlength=len(empty))
-    order = np.argsort(found, kind="stable")
-    filled = counts > 0
-    first = (np.cumsum(counts) - counts)[filled]
-    means = empty.copy()
-    means[filled] = np.add.reduceat(x[order], first, axis=0) / counts[filled, None]
-    return means
-
-
-def _clusters(frame: _Frame, found: _Whole, means: _Reals) -> Clusters:
+def _clusters(frame: Frame, found: Whole, means: Reals) -> Clusters:
     """The value that leaves: means from the original numbers, so that a single point is its own mean exactly."""
-    final = _centroids(frame.original, found, means + frame.centre)
-    distortion = float(_own(frame.original, final, found).sum()) / len(found)
+    final = centroids(frame.original, found, means + frame.centre)
+    distortion = float(own_square(frame.original, final, found).sum()) / len(found)
     return Clusters(torch.from_numpy(final), torch.from_numpy(found.astype(np.int64)), distortion)
 
 
-def _own(x: _Reals, means: _Reals, found: _Whole) -> _Reals:
-    """Squared distance to the own mean by differences, in blocks."""
-    step = max(1, BLOCK // max(1, x.shape[1]))
-    parts = [x[i : i + step] - means[found[i : i + step]] for i in range(0, len(x), step)]
-    return np.concatenate([np.einsum("nd,nd->n", part, part) for part in parts])
-
-
-def _lowest(
-    frame: _Frame, rows: _Whole, means: _Reals, factor: _Reals, banned: _Whole | None
-) -> tuple[_Reals, _Whole]:
-    """min and argmin over i of factor_i |x_n - mu_i|^2 for chosen points, without each one's banned column."""
-    norm = np.einsum("md,md->m", means, means)
-    side = np.concatenate([-2 * means, np.ones((len(means), 1)), norm[:, None]], 1) * factor[:, None]
-    value, place = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64)
-    step = max(1, BLOCK // len(means))
-    for i in range(0, len(rows), step):
-        part = slice(i, i + step)
-        cost = frame.lifted[rows[part]] @ side.T
-        if banned is not None:
-            inside = np.flatnonzero(banned[part] >= 0)
-            cost[inside, banned[part][inside]] = np.inf
-        place[part] = cost.argmin(1)
-        value[part] = np.take_along_axis(cost, place[part, None], 1)[:, 0]
-    return value, place
-
-
-def _reassign(frame: _Frame, means: _Reals, found: _Whole) -> None:
+def _reassign(frame: Frame, means: Reals, found: Whole) -> None:
     """Send every point to its nearest mean, in place; -1 has no mean yet."""
     every = np.arange(len(found))
-    value, place = _lowest(frame, every, means, np.ones(len(means)), None)
+    value, place = lowest(frame, every, means, np.ones(len(means)), None)
     leaves = np.flatnonzero(found < 0)
     if len(leaves) == 0:
-        leaves = np.flatnonzero(_own(frame.x, means, found) - value > frame.tolerance)
+        leaves = np.flatnonzero(own_square(frame.x, means, found) - value > frame.tolerance)
     found[leaves] = place[leaves]
 
 
-def _cut(tree: WardTree, frame: _Frame, count: int) -> tuple[_Frame, _Whole, _Reals]:
+def _cut(tree: WardTree, frame: Frame, count: int) -> tuple[Frame, Whole, Reals]:
     n = len(frame.x)
     if tree.points != n:
         raise InputError(
             f"The tree was grown on {tree.points} points and there are {n} here; both must be the same points; "
             "grow a tree on this data."
         )
-    _check_count(count, n)
+    check_count(count, n)
     parent = np.arange(2 * n - 1)
     merges = tree.merges.numpy()[: n - count]
     parent[merges] = np.arange(n, 2 * n - count)[:, None]
@@ -352,10 +263,10 @@ def _cut(tree: WardTree, frame: _Frame, count: int) -> tuple[_Frame, _Whole, _Re
     rank = np.empty(count, dtype=np.int64)
     rank[np.argsort(first)] = np.arange(count)
     found = rank[inverse]
-    return frame, found, _centroids(frame.x, found, np.zeros((count, frame.x.shape[1])))
+    return frame, found, centroids(frame.x, found, np.zeros((count, frame.x.shape[1])))
 
 
-def _settle(frame: _Frame, start: _Whole, start_means: _Reals) -> Clusters:
+def _settle(frame: Frame, start: Whole, start_means: Reals) -> Clusters:
     """Single-point moves until none helps, see `hartigan`."""
     found, means = start.copy(), start_means.copy()
     counts = np.bincount(found, minlength=len(means))
@@ -381,17 +292,17 @@ _MOVE = np.dtype([("gain", np.float64), ("point", np.int64), ("target", np.int64
 
 
 def _moves(
-    frame: _Frame, rows: _Whole, columns: _Whole, found: _Whole, means: _Reals, counts: _Whole
+    frame: Frame, rows: Whole, columns: Whole, found: Whole, means: Reals, counts: Whole
 ) -> NDArray[np.void]:
     """The best improving move of each of these points into one of these clusters."""
     if len(rows) == 0 or len(means) < 2:
         return np.empty(0, dtype=_MOVE)
     own = found[rows]
-    leave = _own(frame.x[rows], means, own) * (counts[own] / (counts[own] - 1.0))
+    leave = own_square(frame.x[rows], means, own) * (counts[own] / (counts[own] - 1.0))
     where = np.full(len(means), -1)
     where[columns] = np.arange(len(columns))
     factor = counts[columns] / (counts[columns] + 1.0)
-    enter, place = _lowest(frame, rows, means[columns], factor, where[own])
+    enter, place = lowest(frame, rows, means[columns], factor, where[own])
     better = np.flatnonzero(leave - enter > frame.tolerance)
     moves = np.empty(len(better), dtype=_MOVE)
     moves["gain"] = (leave - enter)[better]
@@ -400,7 +311,7 @@ def _moves(
 
 
 def _make(
-    frame: _Frame, moves: NDArray[np.void], found: _Whole, means: _Reals, counts: _Whole
+    frame: Frame, moves: NDArray[np.void], found: Whole, means: Reals, counts: Whole
 ) -> tuple[NDArray[np.bool_], list[int]]:
     """Make the moves that still help, in place; which clusters changed, which points were refused."""
     touched, refused = np.zeros(len(means), dtype=bool), []
@@ -418,20 +329,3 @@ def _make(
         counts[a], counts[b], found[n] = size - 1, other + 1, b
         touched[a] = touched[b] = True
     return touched, refused
-
-
-def _condensed(x: _Reals) -> _Reals:
-    """All distances between points in scipy's condensed order, by products; near pairs by differences."""
-    n, norm = len(x), np.einsum("nd,nd->n", x, x)
-    out = np.empty(n * (n - 1) // 2)
-    edges = [*range(0, n, max(1, BLOCK // n)), n]
-    for i, j in pairwise(edges):
-        square = norm[i:j, None] + norm[i:] - 2 * (x[i:j] @ x[i:].T)
-        near = np.nonzero(square < 1e-6 * (norm[i:j, None] + norm[i:]))
-        difference = x[i + near[0]] - x[i + near[1]]
-        square[near] = np.einsum("nd,nd->n", difference, difference)
-        np.sqrt(square, out=square)
-        for row in range(i, j):
-            first = row * (2 * n - row - 1) // 2
-            out[first : first + n - row - 1] = square[row - i, row - i + 1 :]
-    return out
