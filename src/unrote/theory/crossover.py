@@ -7,7 +7,7 @@ Two surrogates are compared by their training loss at noise level sigma, psi = 1
                 as in the paper                                   exactly, at finite dimension
 ==============  ================================================  ==================================================
 generalising    d sigma*^2 / (psi sigma*^2 + 1)                   `unrote.theory.overlap.generalising_loss`
-partial         C (1 - M/N) d sigma*^2, 1 <= C <= 2               `nearest.binomial_constant`, `nearest.expected_nearest`
+partial         C (1 - M/N) d sigma*^2, 1 <= C <= 2               `nearest.binomial_constant`, `.expected_nearest`
 both            crossover M*/N = 1 - rho / C                      `unrote.theory.surrogates.surrogate_losses`
 ==============  ================================================  ==================================================
 
@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unrote.theory.levels import Levels, Weighting
+from unrote.theory.levels import Levels, Weighting, probabilities
 from unrote.theory.nearest import binomial_constant
 
 
@@ -47,13 +47,12 @@ class Spectrum:
             raise ValueError("eigenvalues must be >= 0, and not all zero")
         if len(self.weights) != len(self.eigenvalues):
             raise ValueError(f"{len(self.weights)} weights for {len(self.eigenvalues)} clusters")
-        if bool((self.weights < 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-9:
-            raise ValueError("weights must be >= 0 and sum to one")
+        probabilities(self.weights)
 
     @property
     def trace(self) -> float:
         """sum_k w_k tr Sigma_k, which is d sigma*^2 for isotropic clusters."""
-        return float(self.weights.double() @ self.eigenvalues.double().sum(1)) * self.multiplicity
+        return float(probabilities(self.weights) @ self.eigenvalues.double().sum(1)) * self.multiplicity
 
 
 def isotropic(dimension: int, spread: float) -> Spectrum:
@@ -65,7 +64,7 @@ def isotropic(dimension: int, spread: float) -> Spectrum:
 
 
 def generalising_excess(sigma: Float[Tensor, " L"], spectrum: Spectrum) -> Float[Tensor, " L"]:
-    """Excess training loss of the true mixture's denoiser, clusters apart: sum_k w_k sum_r l_kr sigma^2/(l_kr + sigma^2).
+    """Excess training loss of the true mixture's denoiser: sum_k w_k sum_r l_kr sigma^2 / (l_kr + sigma^2).
 
     For isotropic clusters it is d sigma*^2 / (psi sigma*^2 + 1).  It is the exact loss of one Gaussian, at every
     level, and exact for a mixture up to the confusion of clusters, which `unrote.theory.overlap` adds.
@@ -78,7 +77,7 @@ def generalising_excess(sigma: Float[Tensor, " L"], spectrum: Spectrum) -> Float
     """
     level = sigma.double()[:, None, None] ** 2
     loss = spectrum.eigenvalues.double() * level / (spectrum.eigenvalues.double() + level)
-    return spectrum.multiplicity * (loss.sum(2) @ spectrum.weights.double())
+    return spectrum.multiplicity * (loss.sum(2) @ probabilities(spectrum.weights))
 
 
 def valid_up_to(dimension: int) -> float:
@@ -167,7 +166,7 @@ def crossover_at_dimension(
     """
     if count < 2 or not share > 0:
         raise ValueError(f"a crossover needs N >= 2 and rho > 0, got {count} and {share}")
-    each = weights.double() * (1 if spreads is None else spreads.double())
+    each = probabilities(weights) * (1 if spreads is None else spreads.double())
     each = each / each.sum()
 
     def difference(size: int) -> float:

@@ -126,3 +126,15 @@ def capped(limit: float) -> Callable[[Tensor], Tensor]:
     if not limit > 0:
         raise ValueError(f"a cap must be positive, got {limit}")
     return lambda sigma: (sigma**-2).clamp(max=limit)
+
+
+def probabilities(weights: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """Weights of clusters in float64, summing to one exactly where they did within a millionth.
+
+    Raises:
+        ValueError: for negative weights, or another sum.
+    """
+    w = weights.double()
+    if not len(w) or not bool((w >= 0).all()) or abs(float(w.sum()) - 1) > 1e-6:
+        raise ValueError(f"weights must be >= 0 and sum to one, got {len(w)} with sum {float(w.sum()):.9g}")
+    return w / w.sum()

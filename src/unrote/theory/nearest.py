@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
+from unrote.theory.levels import probabilities
+
 Array = NDArray[np.float64]
 
 NODES = 640
@@ -78,8 +80,9 @@ def binomial_constant(
 
     Source: 000 Theorem 3.2 and Proposition C.4, whose condition M >= (1 + log d) K log K keeps the last term small.
     """
-    if bool((kept < 1).any()) or bool((weights < 0).any()) or abs(float(weights.sum()) - 1) > 1e-9:
-        raise ValueError("model sizes must be at least 1, and weights positive with sum one")
+    if bool((kept < 1).any()) or len(missing) != len(weights):
+        raise ValueError("model sizes must be at least 1, and every cluster needs a cost of missing it")
+    weights = probabilities(weights)
     law = law_of_distance(dimension, float(kept.max()))
     out = torch.empty(len(kept), len(weights), dtype=torch.float64)
     same: dict[tuple[int, float], float] = {}
@@ -131,7 +134,10 @@ def expected_nearest(
     Source: the limit of small noise of 000's Theorem 3.2, without its separation assumption.
     """
     dimension = means.shape[1]
-    label = torch.multinomial(weights.double(), draws, replacement=True, generator=generator)
+    if bool((kept < 1).any()):
+        raise ValueError("model sizes must be at least 1")
+    weights = probabilities(weights)
+    label = torch.multinomial(weights, draws, replacement=True, generator=generator)
     w = torch.randn(draws, dimension, dtype=torch.float64, generator=generator)
     x = means.double()[label] + math.sqrt(spread) * w
     noncentral = torch.cdist(x, means.double()).square().numpy() / spread
@@ -141,7 +147,7 @@ def expected_nearest(
     for first in range(0, draws, 32):
         block = noncentral[first : first + 32]
         table = _cumulative(dimension, block.reshape(-1), u).reshape(*block.shape, len(u))
-        below = np.einsum("k,rku->ru", weights.double().numpy(), table)
+        below = np.einsum("k,rku->ru", weights.numpy(), table)
         for s, size in enumerate(kept.tolist()):
             out[first : first + 32, s] = start + np.exp(size * _log_survival(below)) @ weight
     return torch.from_numpy(out * spread)

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unrote.theory.levels import probabilities
+
 NODES = 481
 """Of the trapezoid rule; its error is below 1e-12 of the value."""
 
@@ -66,7 +68,7 @@ def confusion_bounds(
     if count < 2:
         nothing = torch.zeros(len(variance), dtype=torch.float64)
         return nothing, nothing
-    x, w = points.double(), weights.double()
+    x, w = points.double(), probabilities(weights)
     i, j = torch.triu_indices(count, count, 1)
     gap, both = (x[i] - x[j]).norm(dim=1), w[i] + w[j]
     pairs = torch.stack([(both * _blocks(gap, w[i] / both, float(v))).sum() for v in variance.tolist()])
@@ -93,7 +95,7 @@ def confusion(
         generator: draws the point and the noise.
         draws: how many.
     """
-    x, w = points.double(), weights.double()
+    x, w = points.double(), probabilities(weights)
     label = torch.multinomial(w, draws, replacement=True, generator=generator)
     z = torch.randn(draws, x.shape[1], dtype=torch.float64, generator=generator)
     square = torch.cdist(x, x).square()[label]  # (R,K)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrote.theory.crossover import crossing
-from unrote.theory.levels import Levels, Weighting
+from unrote.theory.levels import Levels, Weighting, probabilities
 
 BLOCK = 2**22
 """Numbers in one (rows, N) table."""
@@ -72,7 +72,7 @@ def surrogate_losses(
     if rows is not None and not 1 <= rows <= count:
         raise ValueError(f"losses can be averaged over 1 to {count} samples, got {rows}")
     used = count if rows is None else rows
-    x, means = x.double(), means.double()
+    x, means, weights = x.double(), means.double(), probabilities(weights)
     partial = torch.zeros(repeats, len(levels.sigma), len(sizes), dtype=torch.float64)
     generalising = torch.zeros(repeats, len(levels.sigma), dtype=torch.float64)
     for repeat in range(repeats):
@@ -84,7 +84,7 @@ def surrogate_losses(
             logits = _Logits(at, noise, data)
             for level, sigma in enumerate(levels.sigma.tolist()):
                 partial[repeat, level] += _nested(logits.at(sigma), data, at, sizes) / used
-                guess = _true(at + sigma * noise, means, spread, weights.double(), sigma)
+                guess = _true(at + sigma * noise, means, spread, weights, sigma)
                 generalising[repeat, level] += (guess - at).square().sum() / used
     return SurrogateLosses(levels, sizes, generalising, partial)
 
