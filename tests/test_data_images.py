@@ -110,10 +110,10 @@ def test_sizes_that_no_image_has(resize):
         open_images("digits", resize=resize)
 
 
-@pytest.mark.parametrize("name", ["x.zip", "x.txt", "x.png", "x.pkl", "noending"])
+@pytest.mark.parametrize("name", ["x.tar", "x.txt", "x.png", "x.pkl", "noending"])
 def test_other_files_say_what_is_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"?")
-    with pytest.raises(InputError, match=r"kind that is not read\. DATA is `digits`.*\.npz.*Unpack archives"):
+    with pytest.raises(InputError, match=r"kind that is not read\. DATA is `digits`.*\.npz.*Unpack other archives"):
         open_images(tmp_path / name)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrote.contracts import InputError
-from unrote.data.spelling import Spelling, choose, parse, printable
+from unrote.data.choosing import choose
+from unrote.data.spelling import Spelling, parse, printable
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation.v2"])
@@ -62,9 +63,19 @@ def test_a_missing_path_is_named_with_what_would_do(text):
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["hf:owner/name", "hf:mnist", "https://host/set.zip"])
-def test_other_spellings_say_what_is_read_instead(text):
-    with pytest.raises(InputError, match=r"not read.*Parquet"):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("https://host/set.zip", r"Addresses are not read.*Parquet"),
+        ("hf:", "not the name of a set on the Hugging Face hub"),
+        ("hf:a/b/c", "not the name of a set on the Hugging Face hub"),
+        ("hf:../b", "not the name of a set on the Hugging Face hub"),
+        ("digits?lable=3", r"ends in '\?lable=', .*Known are \?label=NAME"),
+        ("digits:train[:10%]", r"not written in brackets.*@100:200"),
+    ],
+)
+def test_other_spellings_say_what_is_read_instead(text, says):
+    with pytest.raises(InputError, match=says):
         parse(text)
 
 

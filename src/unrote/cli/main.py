@@ -22,6 +22,12 @@ COMMANDS = {
     "audit": ("unrote.jobs", "audit", "AuditOptions", "are these samples copies? of what? how sure?"),
     "train": ("unrote.jobs", "train", "TrainOptions", "train, and watch copying start"),
     "probe": ("unrote.jobs", "probe", "ProbeOptions", "at which noise levels does this model copy?"),
+    "convert": (
+        "unrote.jobs",
+        "convert",
+        "ConvertOptions",
+        "weights out of an EDM snapshot, running nothing",
+    ),
     "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),
     "claims": ("unrote.lab.runs", "claims", "ClaimsOptions", "what has been reproduced, with which numbers?"),
 }
@@ -39,10 +45,12 @@ commands:
 
 DATA (--train, --test, --samples) is one spelling everywhere:
   digits                      scikit-learn's 1,797 digits, 8x8
-  FOLDER                      images, recursively; subfolders are classes
+  FOLDER or FILE.zip          images, recursively; subfolders, dataset.json or metadata.csv are classes
   FILE.npy .npz .pt           arrays, uint8 or float (the pixel range is told and printed)
-  FILE.parquet or FOLDER      the Hugging Face image layout
-  ... with suffixes           :split   @limit   ?label=NAME      cifar10:train@5000?label=automobile
+  FILE.parquet or FOLDER      the Hugging Face image layout; also what save_to_disk wrote
+  hf:owner/name               from the Hugging Face caches; ?download=yes fetches it, nothing else does
+  ... with suffixes           :split   @limit or @start:stop   ?label=NAME,NAME   (&config=NAME)
+                              cifar10:train@5000?label=automobile      hf:mnist:test@1000:2000?label=3,8
 
 Every command writes result.json and report.html to --out; --json prints the result instead.
 Exit status: 0 done, 2 unusable input, 3 copying above --fail-above, 130 interrupted.

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import InputError
+from unrote.data.archives import guard
 from unrote.data.sources import check_memory
 from unrote.data.spelling import Spelling, printable, refuse_split
 
@@ -64,6 +66,7 @@ def read_npz(spelling: Spelling) -> Stored:
     """Images and labels of a .npz file; uncompressed arrays are mapped into memory, others are loaded."""
     try:
         with zipfile.ZipFile(spelling.path) as archive:
+            guard(archive.infolist(), str(spelling), Path(spelling.path).stat().st_size)
             members = {
                 name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")
             }
@@ -109,6 +112,11 @@ def read_pt(spelling: Spelling) -> Stored:
 
 
 def _load_pt(spelling: Spelling) -> Any:
+    with (
+        suppress(OSError, zipfile.BadZipFile),
+        zipfile.ZipFile(spelling.path) as archive,
+    ):  # not so before torch 1.6
+        guard(archive.infolist(), str(spelling), Path(spelling.path).stat().st_size)
     load = functools.partial(torch.load, map_location="cpu", weights_only=True)
     try:
         with warnings.catch_warnings():

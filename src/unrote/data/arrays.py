@@ -12,10 +12,11 @@ from torch import Tensor
 
 from unrote.contracts import InputError
 from unrote.data.arrayfiles import Stored
+from unrote.data.choosing import choose, selection_notes
 from unrote.data.decode import RESIZED
 from unrote.data.pixels import BYTES, RANGE_RULE, Range, check_range, infer_range, outside
 from unrote.data.sources import Block, Source
-from unrote.data.spelling import Spelling, choose
+from unrote.data.spelling import Spelling
 
 _SCAN = 1 << 22
 """Numbers looked at in one step of a scan."""
@@ -65,6 +66,7 @@ def open_array(
     if resize is not None:
         height = width = resize
         notes += (RESIZED.format(resize),)
+    notes += selection_notes(spelling, rows, stored.labels, stored.label_names)
 
     def fetch(wanted: np.ndarray) -> Block:
         pixels = layout.arrange(stored.take(wanted)).to(numbers.dtype).contiguous()

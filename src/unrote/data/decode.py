@@ -29,6 +29,9 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 29
 """Size of one encoded image beyond which it is not opened."""
 
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that was cloned without its contents."""
+
 SURVEY = 20_000
 """After the first image that cannot be used, how many are looked at to list the others."""
 
@@ -88,6 +91,8 @@ def decode(data: bytes, resize: int | None = None) -> tuple[np.ndarray, tuple[st
 
     if not data:
         raise UnusableError("empty file", "replace it")
+    if data.startswith(LFS_POINTER):
+        raise UnusableError("a pointer of Git LFS and not the file itself", "run `git lfs pull`")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image)

@@ -15,12 +15,16 @@ from torch import Tensor
 from unrote.contracts import InputError
 from unrote.data.arrayfiles import Stored, read_npy, read_npz, read_pt
 from unrote.data.arrays import open_array
+from unrote.data.configs import one_file
 from unrote.data.decode import MAX_PIXELS
-from unrote.data.folders import list_files, open_folder
-from unrote.data.parquet import one_file, open_parquet, split_files
+from unrote.data.folders import list_files
+from unrote.data.hub import open_clone, open_hub
+from unrote.data.parquet import open_parquet
 from unrote.data.pixels import BYTES, ContentHash, Range
+from unrote.data.saved import is_saved, open_saved
 from unrote.data.sources import Images, Source, check_memory, provenance
-from unrote.data.spelling import ACCEPTED, DIGITS, Spelling, parse, printable, refuse_split
+from unrote.data.spelling import ACCEPTED, DIGITS, Spelling, parse, refuse_config, refuse_split
+from unrote.data.zips import open_zip
 
 _ARRAYS: dict[str, Callable[[Spelling], Stored]] = {
     ".npy": read_npy,
@@ -35,9 +39,10 @@ def open_images(
 ) -> Source:
     """Open DATA, to read its images block by block.
 
-    `spec` is `digits`, a folder of images, a Parquet file or folder in the Hugging Face image layout, or a
-    .npy, .npz or .pt file; then, in this order, ``:split``, ``@limit`` (the first images, in order; counted
-    after the label filter) and ``?label=name-or-number``. A path that exists as it is written is taken whole.
+    `spec` is `digits`; a folder of images or a .zip of them; a .npy, .npz or .pt file; a Parquet file or a
+    folder of them; a folder that Hugging Face's `save_to_disk` wrote; or ``hf:owner/name``. Then, in this
+    order, ``:split``, ``@limit`` or ``@start:stop`` (in order; counted after the label filter) and
+    ``?label=name-or-number``, several with commas. A path that exists as it is written is taken whole.
 
     Args:
         spec: the DATA argument.
@@ -54,20 +59,26 @@ def open_images(
             f"{math.isqrt(MAX_PIXELS)}; give the size that the model was trained at."
         )
     spelling = parse(spec)
-    read = None if spelling.path == DIGITS else _ARRAYS.get(Path(spelling.path).suffix.lower())
+    path, suffix = Path(spelling.path), Path(spelling.path).suffix.lower()
     if spelling.path == DIGITS:
         _refuse_range(spelling, value_range)
+        refuse_config(spelling, "the digits are one set")
         return open_array(spelling, _digits(spelling), resize)
-    if Path(spelling.path).is_dir():
-        _refuse_range(spelling, value_range)
+    if suffix in _ARRAYS and path.is_file():
+        refuse_config(spelling, "an array file has none")
+        return open_array(spelling, _ARRAYS[suffix](spelling), resize, value_range)
+    _refuse_range(spelling, value_range)
+    if spelling.on_hub:
+        return open_hub(spelling, resize)
+    if path.is_dir():
         return _open_dir(spelling, resize)
-    if read is not None and Path(spelling.path).is_file():
-        return open_array(spelling, read(spelling), resize, value_range)
-    if Path(spelling.path).suffix.lower() == ".parquet" and Path(spelling.path).is_file():
-        _refuse_range(spelling, value_range)
-        return open_parquet(spelling, [one_file(Path(spelling.path))], resize)
+    if suffix == ".parquet" and path.is_file():
+        refuse_config(spelling, "one file has none")
+        return open_parquet(spelling, [one_file(path)], resize)
+    if suffix == ".zip" and path.is_file():
+        return open_zip(spelling, resize)
     raise InputError(
-        f"'{spelling}' is a file of a kind that is not read. {ACCEPTED}. Unpack archives into a folder, and "
+        f"'{spelling}' is a file of a kind that is not read. {ACCEPTED}. Unpack other archives into a folder, and "
         "put single images into one."
     )
 
@@ -151,13 +162,6 @@ def _digits(spelling: Spelling) -> Stored:
 
 
 def _open_dir(spelling: Spelling, resize: int | None) -> Source:
-    listing = list_files(spelling.path)
-    if listing.images and listing.parquet:
-        raise InputError(
-            f"'{spelling}' holds image files ({printable(listing.images[0])}) and Parquet files "
-            f"({printable(listing.parquet[0])}). DATA is one or the other: name the subfolder or the file "
-            "that is meant."
-        )
-    if listing.parquet:
-        return open_parquet(spelling, split_files(spelling, listing.parquet), resize)
-    return open_folder(spelling, listing, resize)
+    if is_saved(Path(spelling.path)):
+        return open_saved(spelling, resize)
+    return open_clone(spelling, Path(spelling.path), list_files(spelling.path), resize)

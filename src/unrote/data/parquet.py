@@ -1,133 +1,50 @@
-"""Parquet in the Hugging Face image layout: image = struct{bytes, path}, label = int64."""
+"""Parquet files in the Hugging Face image layout, read row group by row group."""
 
 from __future__ import annotations
 
-import functools
-import json
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from unrote.contracts import InputError
-from unrote.data.decode import RESIZED, Encoded, UnusableError, probe, read_encoded
-from unrote.data.folders import SPLITS
-from unrote.data.pixels import BYTES
+from unrote.data.configs import Shards
+from unrote.data.decode import LFS_POINTER, UnusableError
 from unrote.data.sources import Source
-from unrote.data.spelling import Spelling, choose, printable
-
-_SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?:-\w+)?")
-_IMAGE_NAMES = ("image", "img")
-_LABEL_NAMES = ("label", "labels")
+from unrote.data.spelling import Spelling, printable
+from unrote.data.tables import Columns, describe, numbers, open_rows
 
 
-@dataclass(frozen=True)
-class Shards:
-    """The Parquet files of one split, in order."""
-
-    split: str
-    files: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns are read, and what the classes are called."""
-
-    image: str
-    label: str | None
-    label_names: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def split_files(spelling: Spelling, files: tuple[str, ...]) -> list[Shards]:
-    """Parquet files (relative paths) by split, as their names tell.
-
-    `train-00000-of-00002.parquet`, `train.parquet` and `train/0000.parquet` belong to "train", and so
-    does a file whose name tells nothing.
-
-    Raises:
-        InputError: where a shard is missing, or one split lies in several folders.
-    """
-    found: dict[str, list[str]] = {}
-    for file in files:
-        found.setdefault(_split_of(file), []).append(file)
-    for split, members in found.items():
-        folders = sorted({str(Path(member).parent) for member in members})
-        if len(folders) > 1:
-            raise InputError(
-                f"'{spelling}' holds the split '{printable(split)}' in several folders: "
-                f"{', '.join(printable(f) for f in folders[:5])}. They may be different versions of one "
-                "set, so name one of the folders."
-            )
-        _check_complete(spelling, split, members)
-    return [Shards(split, tuple(Path(spelling.path, m) for m in found[split])) for split in sorted(found)]
-
-
-def one_file(file: Path) -> Shards:
-    """A single Parquet file, which needs no shards beside it."""
-    return Shards(_split_of(file.name), (file,))
-
-
-def _split_of(file: str) -> str:
-    path = Path(file)
-    if match := _SHARD.fullmatch(path.stem):
-        return match["split"]
-    told = [name for name in (path.stem, path.parent.name) if name.lower() in SPLITS]
-    return told[0] if told else "train"
-
-
-def _check_complete(spelling: Spelling, split: str, members: list[str]) -> None:
-    shards = [match for member in members if (match := _SHARD.fullmatch(Path(member).stem))]
-    wanted = {(i, int(m["count"])) for m in shards for i in range(int(m["count"]))}
-    missing = sorted(wanted - {(int(m["index"]), int(m["count"])) for m in shards})
-    if missing:
-        index, count = missing[0]
-        raise InputError(
-            f"'{spelling}' lacks {len(missing):,} of the Parquet files of its split '{printable(split)}', "
-            f"first number {index:05d} of {count:05d}. A set must be whole, or copies of the missing part "
-            "go unseen: download it again, or name the files that are there one at a time."
-        )
-
-
-def open_parquet(spelling: Spelling, splits: list[Shards], resize: int | None) -> Source:
+def open_parquet(
+    spelling: Spelling,
+    splits: list[Shards],
+    resize: int | None,
+    kind: str = "Parquet",
+    notes: tuple[str, ...] = (),
+) -> Source:
     """Images of one split, in the order of its files and rows; read row group by row group.
+
+    Args:
+        spelling: the DATA argument.
+        splits: what there is.
+        resize: side to which images are resized, or None.
+        kind: what holds the files, in words.
+        notes: sentences for the reader.
 
     Raises:
         InputError: where the split is unknown, a file is not Parquet or has no image column, or the
             first image cannot be used.
     """
-    files = _pick(spelling, splits).files
-    table = _Table(spelling, files)
-    labels = table.labels()
-    rows = choose(spelling, table.count, labels, table.columns.label_names)
-    encoded = Encoded(
-        spec=str(spelling),
-        rows=rows,
-        name=table.name,
-        load=table.load,
-        resize=resize,
-    )
-    shape = probe(encoded)
-    notes = table.columns.notes + (() if resize is None else (RESIZED.format(resize),))
-    return Source(
-        spec=str(spelling),
-        kind="Parquet",
-        shape=shape,
-        dtype=torch.uint8,
-        value_range=BYTES,
-        rows=rows,
-        fetch=functools.partial(read_encoded, encoded, shape),
-        labels=None if labels is None else torch.from_numpy(labels[rows]),
-        label_names=table.columns.label_names,
-        notes=notes,
-    )
+    return open_rows(spelling, kind, _Table(spelling, pick(spelling, splits).files), resize, notes)
 
 
-def _pick(spelling: Spelling, splits: list[Shards]) -> Shards:
+def pick(spelling: Spelling, splits: list[Shards]) -> Shards:
+    """The split that is asked for, or the only one.
+
+    Raises:
+        InputError: where one has to be named or there is none of that name.
+    """
     names = [shards.split for shards in splits]
     listed = ", ".join(printable(name) for name in names)
     if spelling.split is None:
@@ -179,19 +96,20 @@ class _Table:
             raise self._broken(file, error) from error
 
     def _broken(self, file: Path, error: Exception) -> InputError:
+        with file.open("rb") as opened:
+            if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+                return InputError(
+                    f"The Parquet file '{printable(str(file))}' is a pointer of Git LFS and not the file itself. The "
+                    "set was cloned without its data: run `git lfs pull` in its folder."
+                )
         return InputError(
             f"The Parquet file '{printable(str(file))}' cannot be read: "
             f"{printable(str(error).splitlines()[0])}. It is corrupt, truncated or not Parquet; download or "
             "write it again."
         )
 
-    def _describe(self, file: Path) -> _Columns:
-        schema = self._open(file).schema_arrow
-        features = _features(schema.metadata)
-        image = _image_column(schema, file)
-        label, notes = _label_column(schema, features)
-        names = features.get(label, {}).get("names") if label is not None else None
-        return _Columns(image, label, tuple(printable(str(name)) for name in names or ()), notes)
+    def _describe(self, file: Path) -> Columns:
+        return describe(self._open(file).schema_arrow, f"The Parquet file '{printable(str(file))}'")
 
     def labels(self) -> np.ndarray | None:
         """Class of every row (N,), -1 where unknown; None where no row has one."""
@@ -205,9 +123,8 @@ class _Table:
                 column = self._open(file).read(columns=[self.columns.label]).column(0)
             except (pa.ArrowException, OSError) as error:
                 raise self._broken(file, error) from error
-            parts.append(column.fill_null(-1).to_numpy().astype(np.int64))
-        labels = np.concatenate(parts)
-        return labels if (labels >= 0).any() else None
+            parts.append(column)
+        return numbers(parts)
 
     def _cell(self, row: int) -> tuple[Any, Any]:
         """(bytes, path) of a row, each an Arrow scalar."""
@@ -239,55 +156,3 @@ class _Table:
         """Path that the row states, or its number."""
         path = self._cell(row)[1]
         return printable(path.as_py()) if path is not None and path.is_valid else f"row {row}"
-
-
-def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """Hugging Face's description of the columns; empty where there is none."""
-    try:
-        found = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {name: feature for name, feature in found.items() if isinstance(feature, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _image_column(schema: Any, file: Path) -> str:
-    import pyarrow as pa
-
-    found = [
-        field.name
-        for field in schema
-        if pa.types.is_struct(field.type)
-        and any(f.name == "bytes" and _is_binary(f.type) for f in field.type)
-    ]
-    named = [name for name in _IMAGE_NAMES if name in found]
-    if len(found) == 1 or named:
-        return (named or found)[0]
-    columns = ", ".join(printable(name) for name in schema.names[:10])
-    raise InputError(
-        f"The Parquet file '{printable(str(file))}' has "
-        f"{'several image columns' if found else 'no image column'} (its columns: {columns}). One column, "
-        "called image, must be a struct of bytes (an encoded image file) and path; write it with Hugging "
-        "Face `datasets`, or rename the column that is meant."
-    )
-
-
-def _is_binary(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _label_column(schema: Any, features: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    import pyarrow as pa
-
-    whole = [field.name for field in schema if pa.types.is_integer(field.type)]
-    classes = [name for name in whole if features.get(name, {}).get("_type") == "ClassLabel"]
-    named = [name for name in _LABEL_NAMES if name in whole]
-    if named or len(classes) == 1:
-        return (named or classes)[0], ()
-    if classes:
-        return None, (f"several label columns ({', '.join(map(printable, classes))}), so no labels are used",)
-    unread = [name for name in _LABEL_NAMES if name in schema.names]
-    return None, tuple(
-        f"the column '{name}' does not hold whole numbers, so no labels are used" for name in unread
-    )

@@ -6,26 +6,31 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from unrote.contracts import InputError
 
 DIGITS = "digits"
 
+HUB = "hf:"
+
 ACCEPTED = (
-    "DATA is `digits` (scikit-learn's), a folder of images, a Parquet file or folder in the Hugging Face "
-    "image layout, or an array file (.npy, .npz, .pt), followed by any of :split, @limit and ?label=, in "
-    "this order"
+    "DATA is `digits` (scikit-learn's), a folder or a .zip of images, an array file (.npy, .npz, .pt), a "
+    "Parquet file, a folder of Parquet files, a folder that Hugging Face's `save_to_disk` wrote, or hf:owner/name, "
+    "followed by any of :split, @limit (or @start:stop) and ?label=, in this order"
 )
+
+_ORDER = "Write the suffixes in the order PATH:split@limit?label=name."
 
 # From the right, in the order in which they are taken off. A split holds no slash, so that neither
 # C:\data nor https://host is read as one; a label may hold anything, for it stands last.
 _SUFFIXES = (
-    ("label", re.compile(r"(.+)\?label=(.*)", re.DOTALL)),
+    ("query", re.compile(r"(.+)\?((?:label|config|download)=.*)", re.DOTALL)),
     ("limit", re.compile(r"(.+)@([^/\\?]*)", re.DOTALL)),
     ("split", re.compile(r"(.+):([\w.\-]+)", re.DOTALL)),
 )
+_QUERY = re.compile(r"(?:^|&)(label|config|download)=")
+_REPOSITORY = re.compile(r"hf:[A-Za-z0-9][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,11 @@ class Spelling:
 
     Args:
         text: the argument as it was given.
-        path: the file or folder, or `digits`.
-        split, limit, label: the suffixes, None where there is none.
+        path: the file or folder, `digits`, or hf:owner/name.
+        split, limit, label: the suffixes, None where there is none; a label may be several, with commas.
+        start: how many images are passed over before the limit counts.
+        config: which configuration of a Hugging Face repository.
+        download: whether files of a Hugging Face repository may be fetched.
     """
 
     text: str
@@ -43,9 +51,22 @@ class Spelling:
     split: str | None = None
     limit: int | None = None
     label: str | None = None
+    start: int = 0
+    config: str | None = None
+    download: bool = False
 
     def __str__(self) -> str:
         return printable(self.text)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether a repository of the Hugging Face hub is meant, and not a path on this machine."""
+        return is_hub_name(self.path)
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether a DATA path is hf:owner/name (or hf:name), and no file of that name exists."""
+    return bool(_REPOSITORY.fullmatch(path)) and not os.path.exists(path)  # noqa: PTH110
 
 
 def printable(text: str) -> str:
@@ -86,36 +107,85 @@ def parse(data: str | os.PathLike[str]) -> Spelling:
     if not possible:
         raise InputError(_missing(text))
     path, found = max(possible, key=lambda reading: len(reading[0]))
-    return Spelling(text, path, found.get("split"), _limit(text, found.get("limit")), found.get("label"))
+    start, limit = _limit(text, found.get("limit"))
+    return Spelling(text, path, found.get("split"), limit, start=start, **_query(text, found.get("query")))
 
 
 def _exists(path: str) -> bool:
-    return path == DIGITS or os.path.exists(path)  # noqa: PTH110  (False, and no error, for a NUL byte)
+    # False, and no error, for a NUL byte
+    return path == DIGITS or bool(_REPOSITORY.fullmatch(path)) or os.path.exists(path)  # noqa: PTH110
 
 
 def _missing(text: str) -> str:
-    for start, what in (("hf:", "Hub names"), ("http://", "Addresses"), ("https://", "Addresses")):
+    shown = printable(text)
+    for start, what in (("http://", "Addresses"), ("https://", "Addresses")):
         if text.startswith(start):
             return (
-                f"'{printable(text)}' cannot be read. {what} are not read: {ACCEPTED}. Download the set "
-                "first and give the folder."
+                f"'{shown}' cannot be read. {what} are not read: {ACCEPTED}. Download the set first and give "
+                "the folder."
             )
+    if text.startswith(HUB):
+        return (
+            f"'{shown}' is not the name of a set on the Hugging Face hub. Such a name is hf:owner/name, then "
+            "any of :split, @limit and ?label= (also ?config=, several joined with &), in this order; check "
+            "the spelling."
+        )
+    if match := re.fullmatch(r"(.+)\?(\w+)=.*", text, re.DOTALL):
+        return (
+            f"'{shown}' ends in '?{printable(match[2])}=', and '{printable(match[1])}' is not followed by anything "
+            "that is known. Known are ?label=NAME and, for Hugging Face repositories, ?config=NAME and "
+            f"?download=yes, joined with &; all other suffixes stand before. {_ORDER}"
+        )
+    if re.search(r":[\w.\-]+\[[^\]]*\]", text):
+        return (
+            f"'{shown}' cannot be read: parts of a split are not written in brackets. @100 takes the first 100 "
+            "images and @100:200 those from 100 to 199, as in PATH:train@100:200."
+        )
     return (
-        f"'{printable(text)}' does not exist, neither as it is written nor without suffixes. {ACCEPTED}. "
+        f"'{shown}' does not exist, neither as it is written nor without suffixes. {ACCEPTED}. "
         "Check the spelling and the folder that the command is run in."
     )
 
 
-def _limit(text: str, digits: str | None) -> int | None:
-    if digits is None:
-        return None
-    if not re.fullmatch("[0-9]{1,18}", digits) or int(digits) < 1:
-        raise InputError(
-            f"'{printable(text)}' asks for the limit '{printable(digits)}'. A limit is a whole number of at "
-            "least 1: @100 takes the first 100 images. Write the suffixes in the order "
-            "PATH:split@limit?label=name."
-        )
-    return int(digits)
+def _limit(text: str, asked: str | None) -> tuple[int, int | None]:
+    """(start, how many) of ``limit`` or ``start:stop``, of which either side may be left out."""
+    if asked is None:
+        return 0, None
+    if match := re.fullmatch("([0-9]{0,18}):([0-9]{0,18})", asked):
+        start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
+        if asked != ":" and (stop is None or start < stop):
+            return start, None if stop is None else stop - start
+    elif re.fullmatch("[0-9]{1,18}", asked) and int(asked) >= 1:
+        return 0, int(asked)
+    raise InputError(
+        f"'{printable(text)}' asks for the limit '{printable(asked)}'. A limit is a whole number of at "
+        "least 1, or a range whose end is above its start: @100 takes the first 100 images, @100:200 those "
+        f"from 100 to 199. {_ORDER}"
+    )
+
+
+def _query(text: str, query: str | None) -> dict[str, Any]:
+    """What stands behind the question mark; a label goes on until another known name= follows."""
+    found: dict[str, Any] = {}
+    places = list(_QUERY.finditer(query or ""))
+    for i, place in enumerate(places):
+        end = places[i + 1].start() if i + 1 < len(places) else len(query or "")
+        value = (query or "")[place.end() : end]
+        if place[1] == "label" and "label" in found:
+            value = f"{found['label']},{value}"
+        elif place[1] in found:
+            raise InputError(
+                f"'{printable(text)}' names '{place[1]}=' twice. Only labels may be several; leave one out."
+            )
+        found[place[1]] = value
+    if "download" in found:
+        if found["download"] != "yes":
+            raise InputError(
+                f"'{printable(text)}' asks for 'download={printable(found['download'])}'. The only value is "
+                "download=yes, which lets files be fetched from the Hugging Face hub; leave it out otherwise."
+            )
+        found["download"] = True
+    return found
 
 
 def refuse_split(spelling: Spelling, why: str) -> None:
@@ -130,54 +200,19 @@ def refuse_split(spelling: Spelling, why: str) -> None:
         )
 
 
-def choose(
-    spelling: Spelling, count: int, labels: np.ndarray | None, label_names: tuple[str, ...]
-) -> np.ndarray:
-    """The rows that a spelling names: those of its label, and of them the first `limit`, in order.
-
-    Args:
-        spelling: the DATA argument.
-        count: how many images the data holds.
-        labels: class of each image (N,), or None.
-        label_names: name of class i at place i; may be empty.
-
-    Returns:
-        indices of rows, increasing (n,), int64.
+def refuse_config(spelling: Spelling, why: str) -> None:
+    """Refuse ``?config=`` and ``?download=`` on data to which they do not apply.
 
     Raises:
-        InputError: for a label that does not occur, or a limit beyond the size.
+        InputError: where the spelling holds one of them that would be ignored.
     """
-    rows = np.arange(count)
-    if spelling.label is not None:
-        rows = np.flatnonzero(_class(spelling, labels, label_names) == labels)
-    of = "" if spelling.label is None else f" with the label '{printable(spelling.label)}'"
-    if len(rows) == 0:
+    if spelling.config is not None:
         raise InputError(
-            f"'{spelling}' holds no images{of}. At least one is needed; name a label that has images."
+            f"'{spelling}' asks for the configuration '{printable(spelling.config)}', but {why}. "
+            "Configurations are versions of one set in a repository of Parquet files: leave 'config=' out."
         )
-    if spelling.limit is not None and spelling.limit > len(rows):
+    if spelling.download and not spelling.on_hub:
         raise InputError(
-            f"'{spelling}' asks for {spelling.limit:,} images, but there are {len(rows):,}{of}. "
-            f"Lower the limit to at most {len(rows)} or leave it out."
+            f"'{spelling}' says download=yes, but the data is on this machine. Only hf:owner/name is ever "
+            "downloaded: leave it out."
         )
-    return rows[: spelling.limit]
-
-
-def _class(spelling: Spelling, labels: np.ndarray | None, label_names: tuple[str, ...]) -> int:
-    wanted = spelling.label or ""
-    if labels is None:
-        raise InputError(
-            f"'{spelling}' asks for the label '{printable(wanted)}', but this data has no labels. "
-            "Leave '?label=' out, or give the images in one subfolder for each class."
-        )
-    if wanted in label_names:  # a name goes before a number: class folders may be called 7 and 9
-        return label_names.index(wanted)
-    present = np.unique(labels)
-    if re.fullmatch("-?[0-9]{1,18}", wanted) and int(wanted) in present:
-        return int(wanted)
-    known = [printable(label_names[i]) if 0 <= i < len(label_names) else str(i) for i in present]
-    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    raise InputError(
-        f"'{spelling}' asks for the label '{printable(wanted)}', which does not occur. The labels here are "
-        f"{', '.join(known[:20])}{more}. Name one of them; '?label=' stands last, after @limit."
-    )

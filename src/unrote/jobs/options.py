@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-DATA = "digits, a folder of images, .npy/.npz/.pt arrays, or Parquet; :split, @limit, ?label= as suffixes"
+DATA = (
+    "digits, a folder or .zip of images, .npy/.npz/.pt arrays, Parquet, a save_to_disk folder, or hf:owner/name; "
+    ":split, @limit, ?label= as suffixes"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,8 @@ class TrainOptions(Gate, Seeded, Device, Common):
     out: Path = Path("run")
     recipe: Literal["baseline"] = "baseline"
     """How examples and levels are drawn; baseline is EDM's training."""
+    from_model: Annotated[Path | None, arg(name="from")] = None
+    """Start from a trained model, spelled like --model of `unrote probe`, and not from random weights."""
     network: Literal["mlp", "unet"] = "mlp"
     """A residual MLP (images up to about 16x16), or diffusers' U-Net."""
     width: int = 512
@@ -129,30 +134,60 @@ class TrainOptions(Gate, Seeded, Device, Common):
     train_range: tuple[float, float] | None = None
     """The pixel range of float arrays, where it cannot be told from the values."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.from_model is not None:
+            object.__setattr__(self, "from_model", Path(self.from_model))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions(Seeded, Device, Common):
     """At which noise levels does this model copy?"""
 
     model: Path
-    """A run folder of `unrote train`, or one of its checkpoint files."""
+    """A run folder of `unrote train` or one of its checkpoint files, a folder of diffusers (UNet2DModel) or its
+    name on the hub, if its files are in the local cache, or an EDM snapshot."""
     train: str
     """The training set of the model."""
     test: str
     """Held-out real images, which are noised and denoised once."""
     out: Path = Path("probe")
     levels: int = 18
-    """How many noise levels of EDM's grid (0.002 to 80)."""
+    """How many noise levels of EDM's grid (0.002 to 80, or what the model knows of it)."""
     points: int = 512
     """Images of each set that are noised at every level."""
     raw: bool = False
     """Probe the raw weights rather than their moving average."""
+    unsafe_pickle: bool = False
+    """Unpickle an EDM snapshot, which runs the programs in it; `unrote convert` takes its weights out instead."""
     duplicate_threshold: float = 0.08
     """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
     resize: int | None = None
     """Resize every image to this many pixels a side (Lanczos)."""
     train_range: tuple[float, float] | None = None
     """The pixel range of float arrays, where it cannot be told from the values."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "model", Path(self.model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Take the weights out of an EDM snapshot, without running the programs in it."""
+
+    model: Path
+    """The snapshot, network-snapshot-*.pkl."""
+    out: Path
+    """The file to write, *.safetensors: weights, and how their network is built."""
+    overwrite: bool = False
+    """Replace what is at --out."""
+    json: bool = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", Path(self.model))
+        object.__setattr__(self, "out", Path(self.out))
 
 
 @dataclass(frozen=True, kw_only=True)
