@@ -20,7 +20,7 @@ from unrote.denoise.components import shape_of
 DEFAULT_MEMORY = 64 * 2**20
 """Bytes for a block of rows; results do not depend on it beyond the rounding of matrix products."""
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-10
 """What rounding may do to a log density before rows between two components are computed from differences."""
 
 CERTAIN = 1e-14
