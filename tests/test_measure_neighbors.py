@@ -34,7 +34,7 @@ def test_large_problems_go_through_the_projection_and_give_the_same_bits(generat
     training = images(2100, generator)
     training[50:60] = training[:10]
     query = some_copies(850, training, generator)
-    assert module._index(query.flatten(1), training.flatten(1), 2**29) is not None
+    assert module.paying_index(query.flatten(1), training.flatten(1), 2**29) is not None
     found, expected = neighbors(query, training, 3), top_k(query.flatten(1), training.flatten(1), 3)
     assert torch.equal(found.index, expected.index)
     assert torch.equal(found.distance, expected.distance)
@@ -46,7 +46,7 @@ def test_large_problems_go_through_the_projection_and_give_the_same_bits(generat
 def test_a_bound_that_dismisses_too_little_is_given_up(generator: torch.Generator) -> None:
     training = torch.randn(2100, 512, generator=generator)
     query = torch.randn(1900, 512, generator=generator)
-    assert module._index(query, training, 2**29) is None
+    assert module.paying_index(query, training, 2**29) is None
     found, expected = neighbors(query, training, 1), top_k(query, training, 1)
     assert torch.equal(found.index, expected.index)
 

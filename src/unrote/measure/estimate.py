@@ -37,7 +37,7 @@ def estimate(values: Shaped[Tensor, " n"], confidence: float = 0.95) -> Estimate
         return wilson(int(values.sum()), n, confidence)
     if not values.is_floating_point():
         raise ValueError(f"values must be boolean decisions or floating point, got {values.dtype}")
-    quantile = _student(n - 1, confidence) if n > 1 else normal_quantile(confidence)
+    quantile = student_quantile(n - 1, confidence) if n > 1 else normal_quantile(confidence)
     if n == 0:
         return Estimate(None, None, None, 0)
     if not torch.isfinite(values).all():
@@ -218,8 +218,12 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _student(freedom: int, confidence: float) -> float:
-    """The two-sided quantile of Student's t."""
+def student_quantile(freedom: int, confidence: float) -> float:
+    """The two-sided quantile of Student's t: 2.26 for 9 degrees of freedom and 0.95.
+
+    Raises:
+        InputError: for a confidence outside (0, 1).
+    """
     from scipy.special import stdtrit
 
     normal_quantile(confidence)

@@ -37,7 +37,7 @@ def neighbors(
     """
     query, reference = query.flatten(1), reference.flatten(1)
     check_count(k, len(reference))
-    index = _index(query, reference, memory)
+    index = paying_index(query, reference, memory)
     if index is None:
         return top_k(query, reference, k, memory=memory)
     return search(index, query, k, memory=memory)
@@ -69,7 +69,7 @@ def copy_decisions(
         raise ValueError(f"a copy is nearer to its first neighbour than to its second, got factor {factor}")
     query, reference = query.flatten(1), reference.flatten(1)
     check_count(2, len(reference))
-    index = _index(query, reference, memory)
+    index = paying_index(query, reference, memory)
     if index is None:
         return _is_copy(top_k(query, reference, 2, memory=memory).distance, factor)
     return torch.cat([_decided(view, factor) for view in views(index, query, memory)])
@@ -95,7 +95,9 @@ def _decided(view: View, factor: float) -> Tensor:
     return yes
 
 
-def _index(query: Tensor, reference: Tensor, memory: int) -> ProjectedIndex | None:
+def paying_index(
+    query: Shaped[Tensor, "Q D"], reference: Shaped[Tensor, "N _"], memory: int = MEMORY
+) -> ProjectedIndex | None:
     """A projected index, if it can pay for itself and a pilot on a few queries says that it will.
 
     Times are counted in entries of a product: brute force takes Q N D of them, the index 2 N D r (float64)
