@@ -28,6 +28,7 @@ COMMANDS = {
         "ConvertOptions",
         "weights out of an EDM snapshot, running nothing",
     ),
+    "theory": ("unrote.jobs", "theory", "", "evaluate one formula (no --out: nothing is written)"),
     "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),
     "claims": ("unrote.lab.runs", "claims", "ClaimsOptions", "what has been reproduced, with which numbers?"),
 }
@@ -52,7 +53,7 @@ DATA (--train, --test, --samples) is one spelling everywhere:
   ... with suffixes           :split   @limit or @start:stop   ?label=NAME,NAME   (&config=NAME)
                               cifar10:train@5000?label=automobile      hf:mnist:test@1000:2000?label=3,8
 
-Every command writes result.json and report.html to --out; --json prints the result instead.
+Commands that measure write result.json and report.html to --out; --json prints the result instead.
 Exit status: 0 done, 2 unusable input, 3 copying above --fail-above, 130 interrupted.
 """
 
@@ -81,18 +82,41 @@ def chosen(argv: Sequence[str] | None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return refuse(f"{arguments[0]!r} is not a command; the commands are {', '.join(COMMANDS)}.")
-    return run(arguments[0], arguments[1:])
+    return calculate(arguments[1:]) if arguments[0] == "theory" else run(arguments[0], arguments[1:])
+
+
+def calculate(arguments: Sequence[str]) -> int:
+    """`unrote theory`: list the calculators, or evaluate the one that is named."""
+    from unrote.jobs.calculators import CALCULATORS, listing
+
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        say(listing())
+        return 0
+    name, *flags = arguments
+    chosen = next((c for c in CALCULATORS if c.name == name), None)
+    if chosen is None:
+        names = ", ".join(c.name for c in CALCULATORS)
+        return refuse(f"{name!r} is not a calculator of unrote theory; the calculators are {names}.")
+    place, function, *_ = COMMANDS["theory"]
+    return perform(f"theory {name}", chosen.options, place, function, chosen.summary, flags)
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
+    """A command whose options are in `unrote.jobs.options`."""
+    place, function, options_name, summary = COMMANDS[command]
+    options_type = getattr(importlib.import_module("unrote.jobs.options"), options_name)
+    return perform(command, options_type, place, function, summary, arguments)
+
+
+def perform(
+    command: str, options_type: Any, place: str, function: str, summary: str, arguments: Sequence[str]
+) -> int:
     """Parse the flags of a command, run it, print what it says."""
     # Threads that spin while they wait make everything several times slower on a machine that has other
     # work to do; the variable is read when PyTorch is loaded, and the user's own setting stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import tyro
 
-    place, function, options_name, summary = COMMANDS[command]
-    options_type = getattr(importlib.import_module("unrote.jobs.options"), options_name)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):

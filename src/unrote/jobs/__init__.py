@@ -12,6 +12,7 @@ from typing import Any
 from unrote.jobs.options import (
     AuditOptions,
     ClaimsOptions,
+    ConvertOptions,
     DemoOptions,
     ProbeOptions,
     ReproduceOptions,
@@ -20,21 +21,26 @@ from unrote.jobs.options import (
 
 _PLACES = {
     "audit": "unrote.jobs.auditing",
+    "convert": "unrote.jobs.converting",
     "demo": "unrote.jobs.demonstration",
     "probe": "unrote.jobs.probing",
+    "theory": "unrote.jobs.calculating",
     "train": "unrote.jobs.training",
 }
 
 __all__ = [
     "AuditOptions",
     "ClaimsOptions",
+    "ConvertOptions",
     "DemoOptions",
     "ProbeOptions",
     "ReproduceOptions",
     "TrainOptions",
     "audit",
+    "convert",
     "demo",
     "probe",
+    "theory",
     "train",
 ]
 

@@ -128,6 +128,18 @@ def capped(limit: float) -> Callable[[Tensor], Tensor]:
     return lambda sigma: (sigma**-2).clamp(max=limit)
 
 
+NAMED: dict[str, Callable[[Tensor], Tensor]] = {
+    "flat": flat,
+    "psi": training,
+    "1-t^2": signal,
+    "t^2": noise,
+    "min(psi,1)": capped(1),
+    "min(psi,5)": capped(5),
+    "1/psi": inverse,
+}
+"""The weightings under the names that the command line and figures use."""
+
+
 def probabilities(weights: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     """Weights of clusters in float64, summing to one exactly where they did within a millionth.
 

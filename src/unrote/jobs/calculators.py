@@ -1,0 +1,235 @@
+"""The formulas of `unrote theory`: one entry for each, with its options; no slow imports here.
+
+A new calculator is three things: its options below, a function of them in a module of `unrote.jobs` that returns an
+`Outcome`, and a row of `CALCULATORS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """What every calculator takes; nothing is written."""
+
+    json: bool = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossoverOptions(Formula):
+    """At which share M*/N of kept samples does memorizing them cost no more than generalising?"""
+
+    weighting: str = "flat"
+    """How noise levels are weighted: flat, psi (noise prediction), 1-t^2, t^2, min(psi,C) or 1/psi, where
+    psi = 1/sigma^2 and t is VP time."""
+    spread: float = 1.0
+    """Variance sigma*^2 of a cluster."""
+    constant: float | None = None
+    """C of the partial excess, between 1 and 2 in the paper; without it 1, 1.5 and 2 are tabulated."""
+    samples: int | None = None
+    """N: with --dimension and --clusters, the exact constant of finite dimension replaces --constant."""
+    dimension: int | None = None
+    """d, see --samples."""
+    clusters: int | None = None
+    """K, see --samples; equal weights, means on the sphere of radius sqrt(d)."""
+    continuum: bool = False
+    """VP times uniform between the lowest and the highest, rather than the paper's grid of equal steps."""
+    steps: int | None = None
+    """Steps of the grid, 25 unless given."""
+    time_low: float = 0.001
+    """Lowest VP time; --continuum may reach 0 where the integral converges."""
+    time_high: float = 0.999
+    """Highest VP time; --continuum may reach 1 where the integral converges."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestKeptOptions(Formula):
+    """How far is the nearest of m samples of one Gaussian cluster, in units of d sigma*^2?"""
+
+    kept: tuple[int, ...]
+    """m, how many samples of the cluster were kept; one or more numbers."""
+    dimension: int
+    """d."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialExcessOptions(Formula):
+    """What does memorizing M of N samples cost beyond memorizing all?"""
+
+    kept: int
+    """M, how many samples were kept."""
+    samples: int
+    """N."""
+    dimension: int
+    """d."""
+    spread: float = 1.0
+    """Variance sigma*^2 of a cluster."""
+    constant: float | None = None
+    """The paper's C, between 1 and 2."""
+    clusters: int | None = None
+    """K: the exact constant of finite dimension, averaged over who was kept; replaces --constant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralisingExcessOptions(Formula):
+    """What does the true mixture's denoiser lose on training data beyond one that has memorized them?"""
+
+    dimension: int
+    """d."""
+    spread: float = 1.0
+    """Variance sigma*^2 of a cluster."""
+    sigma: tuple[float, ...] = ()
+    """Noise levels of x = x0 + sigma z, one or more; or --time."""
+    time: tuple[float, ...] = ()
+    """Noise levels as VP time, one or more; or --sigma."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoverageOptions(Formula):
+    """How likely is it that every cluster has kept samples? (the coupon collector)"""
+
+    kept: int
+    """M, how many samples were kept."""
+    clusters: int | None = None
+    """K clusters of equal weight; or --weights."""
+    weights: tuple[float, ...] = ()
+    """The weights of the clusters, which sum to one; or --clusters."""
+    least: int = 1
+    """How many samples every cluster needs."""
+    dimension: int | None = None
+    """d: also print (1 + log d) K log K, the condition that Theorem 3.2 needs and does not state (--clusters)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcentrationOptions(Formula):
+    """How near to their means are squared norms in d dimensions? Bounds, and exact values where there are any."""
+
+    dimension: int
+    """d."""
+    epsilon: float
+    """Relative deviation, above 0 and at most 1."""
+    count: int = 2
+    """n, how many Gaussian vectors the bound on softmax averages is for."""
+    spread: float = 1.0
+    """Variance sigma*^2 of those vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyingDistortionOptions(Formula):
+    """Below which k-means distortion are samples near a training point copies of it?"""
+
+    kept: int
+    """How many other training samples its cluster has."""
+    dimension: int
+    """d."""
+    spread: float = 1.0
+    """Variance sigma*^2 of a cluster."""
+    factor: float = 3.0
+    """A copy is nearer than the second neighbour's distance divided by this factor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WassersteinFloorOptions(Formula):
+    """At least how far, in squared Wasserstein distance, are N samples of a Gaussian from it?"""
+
+    samples: tuple[int, ...]
+    """N, one or more numbers."""
+    dimension: int
+    """d."""
+    spread: float = 1.0
+    """Variance sigma*^2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseUnitsOptions(Formula):
+    """One noise level in every unit; give exactly one."""
+
+    sigma: float | None = None
+    """Standard deviation of the noise in x = x0 + sigma z."""
+    time: float | None = None
+    """VP time t = sigma / sqrt(1 + sigma^2), between 0 and 1."""
+    alpha_bar: float | None = None
+    """1 / (1 + sigma^2), between 0 and 1."""
+    log_snr: float | None = None
+    """-2 log sigma."""
+    linear_timestep: float | None = None
+    """DDPM timestep, 0 to 999, of the 1,000-step schedule with betas linear in the index."""
+    cosine_timestep: float | None = None
+    """DDPM timestep, 0 to 999, of the 1,000-step cosine schedule."""
+
+
+@dataclass(frozen=True)
+class Calculator:
+    """One formula.
+
+    Args:
+        name: on the command line.
+        options: what it takes.
+        place: `module:function`, loaded when it is used.
+        summary: one line.
+    """
+
+    name: str
+    options: type[Formula]
+    place: str
+    summary: str
+
+
+_EDGE = "unrote.jobs.formulas_edge"
+
+CALCULATORS = (
+    Calculator(
+        "crossover",
+        CrossoverOptions,
+        f"{_EDGE}:crossover",
+        "model size at which memorizing beats generalising",
+    ),
+    Calculator(
+        "nearest-kept-constant",
+        NearestKeptOptions,
+        f"{_EDGE}:nearest_kept",
+        "distance to the nearest of m samples of a cluster",
+    ),
+    Calculator(
+        "partial-excess", PartialExcessOptions, f"{_EDGE}:partial", "loss of memorizing M of N samples"
+    ),
+    Calculator(
+        "generalising-excess",
+        GeneralisingExcessOptions,
+        f"{_EDGE}:generalising",
+        "training loss of the true distribution's denoiser",
+    ),
+    Calculator(
+        "coverage-of-clusters",
+        CoverageOptions,
+        f"{_EDGE}:coverage",
+        "probability that every cluster has kept samples",
+    ),
+    Calculator(
+        "concentration", ConcentrationOptions, f"{_EDGE}:concentration", "squared norms in d dimensions"
+    ),
+    Calculator(
+        "copying-distortion",
+        CopyingDistortionOptions,
+        f"{_EDGE}:copying",
+        "k-means distortion below which samples are copies",
+    ),
+    Calculator(
+        "wasserstein-floor",
+        WassersteinFloorOptions,
+        f"{_EDGE}:wasserstein",
+        "how far N samples are from their distribution",
+    ),
+    Calculator("noise-units", NoiseUnitsOptions, f"{_EDGE}:noise_units", "one noise level in every unit"),
+)
+
+
+def listing() -> str:
+    """Every calculator with one line."""
+    width = max(len(c.name) for c in CALCULATORS)
+    lines = [f"  {c.name:<{width}}  {c.summary}" for c in CALCULATORS]
+    return "\n".join(
+        ["usage: unrote theory NAME [flags]      (unrote theory NAME --help lists the flags)", "", *lines]
+    )
