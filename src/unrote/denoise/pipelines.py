@@ -102,8 +102,8 @@ def check_pixels(folder: Path, index: Mapping[str, Any]) -> None:
     if told or "Condition" in str(parts.get("unet")):
         raise InputError(
             f"{folder} is a {kind}, whose network is told a text ({', '.join(told) or parts['unet']}). "
-            "Text-conditional models are not probed: generate images with their prompts and hold them against the training set with "
-            "`unrote audit`."
+            "Text-conditional models are not probed: generate images with their prompts and hold them against the "
+            "training set with `unrote audit`."
         )
     coders = [name for name in parts if name.startswith(("vae", "vq", "movq"))]
     if coders:

@@ -182,6 +182,17 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
         ) from error
 
 
+def is_snapshot(path: Path) -> bool:
+    """Whether a safetensors file says that `write_snapshot` wrote it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return HEADER in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def read_snapshot(path: Path) -> Snapshot:
     """What `write_snapshot` stored.
 
@@ -302,10 +313,10 @@ def wrapped(network: nn.Module, source: str, build: dict[str, Any]) -> tuple[Sna
         )
     check_finite(network, source)
     denoiser = Snapshotted(network.float().eval().requires_grad_(True))
-    side = int(network.img_resolution)
+    channels, side = (int(getattr(network, name)) for name in ("img_channels", "img_resolution"))
     card = Card(
         kind=f"EDM network {type(network).__name__}",
-        shape=(int(network.img_channels), side, side),
+        shape=(channels, side, side),
         classes=denoiser.classes or None,
         low=max(float(getattr(network, "sigma_min", 0.0)), 0.002),
         high=min(float(getattr(network, "sigma_max", math.inf)), 80.0),

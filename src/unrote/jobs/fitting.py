@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from unrote.contracts import Denoiser, Estimate, Examples, InputError
 from unrote.data.pixels import UNIT, to_bytes
+from unrote.denoise import foreign, snapshots
 from unrote.denoise.compose import Precondition, edm
-from unrote.denoise.networks import MLP, UNet, describe, from_description
+from unrote.denoise.foreign import Card
+from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
 from unrote.jobs.checking import check_name
 from unrote.jobs.comparing import Reference
 from unrote.measure.copies import grouped_neighbors, is_copy
@@ -26,12 +28,15 @@ from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
 from unrote.train.loop import Diverged, Options, train
 from unrote.train.losses import held_out_loss
-from unrote.train.recipe import baseline
+from unrote.train.recipe import Recipe, baseline
 
 SIGMA_DATA = 0.5
 """EDM's scale of the data in its preconditioning."""
 LAW = LogNormal()
-SAMPLING = end_at_zero(edm_levels(18))
+GRID = (0.002, 80.0)
+"""The lowest and the highest level of EDM's grid."""
+EVERYWHERE = (0.0, math.inf)
+"""The levels that a model knows which was trained under EDM's preconditioning."""
 MONITORED = 2048
 """Images of each set on which losses are measured; noise and levels are the same at every step."""
 
@@ -61,15 +66,29 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A trained model that a run starts from.
+
+    Args:
+        denoiser: a module with weights and a `weight` of levels in the loss; it is trained in place.
+        card: what is known of it; its `build` goes into the run's description.
+    """
+
+    denoiser: Any
+    card: Card
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a run is made, beside its data.
 
     Args:
-        network: what is trained.
+        network: what is trained, unless the run starts from a model.
         options: how it is trained.
         measurements: how often it is measured, at steps in geometric progression.
         samples: samples drawn at each measurement.
         seed: of weights, training and samples.
+        start: the model that the run starts from, or None for random weights.
     """
 
     network: MLP | UNet
@@ -77,6 +96,12 @@ class Plan:
     measurements: int
     samples: int
     seed: int
+    start: Start | None = None
+
+    @property
+    def known(self) -> tuple[float, float]:
+        """The lowest and the highest level that the model knows."""
+        return EVERYWHERE if self.start is None else (self.start.card.low, self.start.card.high)
 
 
 @dataclass(frozen=True)
@@ -119,9 +144,13 @@ def fit(
     Returns:
         the denoiser with averaged weights, and its measurements.
     """
-    denoiser = build(plan.network, data.x.shape[1:], data.classes, plan.seed)
+    denoiser = (
+        build(plan.network, data.x.shape[1:], data.classes, plan.seed)
+        if plan.start is None
+        else plan.start.denoiser
+    )
     examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
-    recipe = baseline(examples, LAW, denoiser.weight)
+    recipe = within(baseline(examples, LAW, denoiser.weight), plan.known)
     write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
     resume = latest_checkpoint(folder)
     generator = torch.Generator().manual_seed(plan.seed + 1)
@@ -139,7 +168,10 @@ def fit(
         tell(tick.step - done)
         done, ema = tick.step, tick.state.ema
         if tick.step in wanted:
-            history.append(measure(tick.state.ema, denoiser.weight, data, plan, tick.step, device))
+            ema = tick.state.ema
+            history.append(
+                measure(ema, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known)
+            )
             check_converging(history[-1], plan)
             # History first: after a kill between the two it is cut back to the checkpoint.
             write_history(history, folder)
@@ -147,28 +179,70 @@ def fit(
     return ema, history
 
 
+def within(recipe: Recipe, known: tuple[float, float]) -> Recipe:
+    """A recipe whose levels are those that the model knows."""
+    low, high = known
+    if known == EVERYWHERE:
+        return recipe
+    before = recipe.allowed
+
+    def allowed(level: Tensor, sigma: Tensor) -> Tensor:
+        return before(level, sigma) & (sigma >= low) & (sigma <= high)
+
+    return replace(recipe, allowed=allowed)
+
+
+def sampling_levels(known: tuple[float, float] = EVERYWHERE) -> Tensor:
+    """EDM's 18 levels, or as many between the ends of what the model knows, and 0."""
+    return end_at_zero(grid_within(18, known))
+
+
+def grid_within(n: int, known: tuple[float, float]) -> Tensor:
+    """n levels spaced as EDM's, from the higher of the two lower ends to the lower of the two upper ends.
+
+    Raises:
+        InputError: if the model knows no level of EDM's range.
+    """
+    low, high = max(GRID[0], known[0]), min(GRID[1], known[1])
+    if not low < high:
+        raise InputError(
+            f"The model knows noise levels sigma = {known[0]:.4g} to {known[1]:.4g} only, and levels are taken between "
+            f"{GRID[0]:g} and {GRID[1]:g} for images in [-1, 1]. Check its scheduler."
+        )
+    return edm_levels(n, low, high)
+
+
 def measure(
     denoiser: Denoiser,
     weight: Callable[[Tensor], Tensor],
     data: TrainingSet,
-    plan: Plan,
+    samples: int,
+    seed: int,
     step: int,
     device: torch.device | str,
+    known: tuple[float, float] = EVERYWHERE,
 ) -> Measurement:
-    """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step)."""
+    """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step).
+
+    Args:
+        denoiser: in evaluation mode, on the device.
+        weight: of a level in the loss.
+        samples: how many are drawn.
+        seed: of levels, noise and samples.
+        known: the lowest and the highest level that the denoiser knows.
+    """
 
     def loss(x: Tensor, label: Tensor | None) -> Estimate:
         n = min(len(x), MONITORED)
         # Few images get several levels each, so that the curves are equally smooth.
         rows = torch.arange(max(n, 512)) % n
-        g = torch.Generator().manual_seed(plan.seed + 2)
-        sigma, z = LAW(len(rows), g), torch.randn(len(rows), *x.shape[1:], generator=g)
+        g = torch.Generator().manual_seed(seed + 2)
+        sigma, z = LAW(len(rows), g).clamp(*known), torch.randn(len(rows), *x.shape[1:], generator=g)
         given = None if label is None else label[rows].to(device)
         values = held_out_loss(denoiser, x[rows].to(device), sigma.to(device), z.to(device), weight, given)
         return estimate(values.double().cpu())
 
-    samples = draw(denoiser, data, plan.samples, plan.seed, device)
-    copied = copies_of(samples, data.reference)
+    copied = copies_of(draw(denoiser, data, samples, seed, device, known), data.reference)
     return Measurement(
         step,
         loss(data.x, data.label),
@@ -193,16 +267,22 @@ def check_converging(seen: Measurement, plan: Plan) -> None:
 
 
 def draw(
-    denoiser: Denoiser, data: TrainingSet, n: int, seed: int, device: torch.device | str = "cpu"
+    denoiser: Denoiser,
+    data: TrainingSet,
+    n: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    known: tuple[float, float] = EVERYWHERE,
 ) -> Tensor:
     """n samples in [-1, 1] by Heun's 18 steps; labels in the proportions of the training set."""
+    levels = sampling_levels(known)
     shape = tuple(data.x.shape[1:])
     seeds = [1_000_003 * (seed + 1) + i for i in range(n)]
     if data.label is None:
-        return generate(denoiser, shape, seeds, SAMPLING, device=device)
+        return generate(denoiser, shape, seeds, levels, device=device)
     g = torch.Generator().manual_seed(seed + 3)
     label = data.label[torch.randint(len(data.label), (n,), generator=g)]
-    return generate(denoiser, shape, seeds, SAMPLING, device=device, condition=label)
+    return generate(denoiser, shape, seeds, levels, device=device, condition=label)
 
 
 def as_compared(x: Tensor, reference: Reference) -> Tensor:
@@ -221,8 +301,10 @@ def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     """What a run folder says of itself: enough to rebuild its denoiser."""
     return {
         "format": 1,
-        "network": describe(plan.network),
-        "preconditioning": {"kind": "edm", "sigma_data": SIGMA_DATA},
+        "network": describe(plan.network) if plan.start is None else plan.start.card.build,
+        "preconditioning": {"kind": "edm", "sigma_data": SIGMA_DATA}
+        if own(plan)
+        else {"kind": "as the model's"},
         "shape": list(data.x.shape[1:]),
         "classes": data.classes,
         "options": asdict(plan.options),
@@ -233,11 +315,41 @@ def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     }
 
 
-def read_denoiser(model: Path, averaged: bool = True) -> tuple[Precondition, dict[str, Any], Path]:
+def own(plan: Plan) -> bool:
+    """Whether a run trains one of this program's networks."""
+    return plan.start is None or plan.start.card.build["kind"] in KINDS
+
+
+FOREIGN: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Card]]] = {
+    "diffusers": foreign.built,
+    "snapshot": snapshots.built,
+}
+"""How the networks of others are built again that a run started from."""
+
+
+def rebuilt(said: Mapping[str, Any]) -> tuple[Any, Card]:
+    """The denoiser that a run folder describes, with weights of its own, and what is known of it."""
+    network = said["network"]
+    if network["kind"] in FOREIGN:
+        denoiser, card = FOREIGN[network["kind"]](network)
+    else:
+        denoiser = build(from_description(network), said["shape"], said["classes"], seed=0)
+        card = Card("a run of unrote", build=dict(network))
+    channels, height, width = said["shape"]
+    return denoiser, replace(card, shape=(channels, height, width), classes=said["classes"])
+
+
+def read_denoiser(model: Path, averaged: bool = True) -> tuple[Any, dict[str, Any], Path]:
+    """The denoiser of a run folder, the description in run.json, and the checkpoint: as `read_run`."""
+    denoiser, _, said, checkpoint = read_run(model, averaged)
+    return denoiser, said, checkpoint
+
+
+def read_run(model: Path, averaged: bool = True) -> tuple[Any, Card, dict[str, Any], Path]:
     """The denoiser of a run folder (its last checkpoint) or of one checkpoint file in it.
 
     Returns:
-        the denoiser, the description in run.json, and the checkpoint that was read.
+        the denoiser, what is known of it, the description in run.json, and the checkpoint that was read.
 
     Raises:
         InputError: if there is no run, no checkpoint, or it cannot be read.
@@ -248,7 +360,7 @@ def read_denoiser(model: Path, averaged: bool = True) -> tuple[Precondition, dic
     checkpoint = max(folder.glob("step-*.safetensors"), default=None) if model.is_dir() else model
     try:
         said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        denoiser = build(from_description(said["network"]), said["shape"], said["classes"], seed=0)
+        denoiser, card = rebuilt(said)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{model} is not a run of `unrote train`: {folder / 'run.json'} cannot be read, or does not say how "
@@ -260,7 +372,7 @@ def read_denoiser(model: Path, averaged: bool = True) -> tuple[Precondition, dic
             f"{model} holds no checkpoint (step-*.safetensors); train longer, or name another run."
         )
     load_denoiser_weights(denoiser, checkpoint, averaged)
-    return denoiser.eval(), said, checkpoint
+    return denoiser.eval(), card, said, checkpoint
 
 
 def write_history(history: Sequence[Measurement], folder: Path) -> None:

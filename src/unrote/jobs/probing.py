@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrote.contracts import Denoiser, Estimate, InputError
+from unrote.contracts import Denoiser, Estimate
 from unrote.data.pixels import to_unit
 from unrote.denoise.exact import Empirical
+from unrote.denoise.foreign import Card
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
-from unrote.jobs.fitting import copies_of, read_denoiser
+from unrote.jobs.fitting import GRID, copies_of, grid_within
+from unrote.jobs.models import check_fits, labels_for, read_model, trivial_error
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.output import (
     check_free,
@@ -31,7 +33,6 @@ from unrote.jobs.output import (
 from unrote.jobs.training import estimate_curve
 from unrote.measure.denoising import denoise_at
 from unrote.measure.estimate import estimate, wilson
-from unrote.noise.levels import edm_levels
 from unrote.noise.schedule import units
 from unrote.report import blocks, plots
 from unrote.report.format import percent, ratio
@@ -67,6 +68,7 @@ class Probe:
     levels: Tensor
     model: LevelCurves
     empirical: LevelCurves
+    notes: tuple[str, ...]
     content: dict[str, Any]
     out: Path
 
@@ -84,7 +86,15 @@ class Probe:
         ]
         head = f"  {'sigma':>9}  {'copies by the model':<42}  copies by the empirical optimum"
         return "\n".join(
-            [sentence(self.levels, self.model), "", head, *rows, "", f"report: {self.out / 'report.html'}"]
+            [
+                sentence(self.levels, self.model),
+                "",
+                head,
+                *rows,
+                "",
+                *(f"note: {note}" for note in self.notes),
+                f"report: {self.out / 'report.html'}",
+            ]
         )
 
 
@@ -98,50 +108,62 @@ def probe(options: ProbeOptions) -> Probe:
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.model)
     device = device_of(options.device)
-    denoiser, said, checkpoint = read_denoiser(options.model, averaged=not options.raw)
+    denoiser, said = read_model(options.model, not options.raw, options.unsafe_pickle)
     reference = read_reference(
         options.train, options.duplicate_threshold, options.resize, options.train_range, 2**29
     )
-    check_shape(said, reference)
+    check_fits(denoiser, said.card, reference)
     fresh = read_others(options.test, reference, options.resize, options.train_range)
+    label = labels_for(said.card, {"--train": reference.images, "--test": fresh})
     x = to_unit(reference.images.pixels, reference.images.value_range)
     test = to_unit(fresh.pixels, fresh.value_range)
-    label = fresh.labels if said["classes"] else None
-    levels = edm_levels(options.levels)
+    levels = grid_within(options.levels, said.known)
     inputs = {
-        "model": {"spec": str(checkpoint), **said},
+        "model": said.as_json(),
         "train": asdict(origin(reference.images)),
         "test": asdict(origin(fresh)),
     }
     identity = {"settings": settings_of(options), "seed": options.seed, "train": inputs["train"]["sha256"]}
     with workspace(options.out, options.overwrite, identity) as folder:
         with progress("levels", 2 * len(levels)) as advance:
-            chosen = choose(x, test, reference.images.labels, label, options.points, options.seed)
+            chosen = choose(x, test, label["--train"], label["--test"], options.points, options.seed)
             model = level_curves(
                 denoiser.to(device), chosen, reference, levels, options.seed, advance, device
             )
             optimum = level_curves(
                 Empirical(x).to(device), chosen.unlabelled(), reference, levels, options.seed, advance, device
             )
-        results = results_of(levels, model, optimum)
+        notes = notes_on(said.card, levels, model, trivial_error(x, levels))
+        results = results_of(levels, model, optimum) | {"notes": list(notes)}
         content = document("probe", inputs, options, results)
-        write(_page(levels, model, optimum, content, options), folder / "report.html")
+        write(_page(levels, model, optimum, notes, content, options), folder / "report.html")
         write_document(content, folder)
-    return Probe(levels, model, optimum, content, options.out)
+    return Probe(levels, model, optimum, notes, content, options.out)
 
 
-def check_shape(said: dict[str, Any], reference: Reference) -> None:
-    """Refuse a training set that the model cannot have seen.
+def notes_on(card: Card, levels: Tensor, model: LevelCurves, trivial: Tensor) -> tuple[str, ...]:
+    """What a reader should know of the model: what was read and assumed, and whether it denoises at all.
 
-    Raises:
-        InputError: if the images have another shape than the model's.
+    Args:
+        trivial: error of a denoiser that knows the pixels' mean and variance alone, at every level.
     """
-    shape = tuple(reference.pixels.shape[1:])
-    if shape != tuple(said["shape"]):
-        raise InputError(
-            f"The model makes images of shape {tuple(said['shape'])} (channels, height, width) and the training set "
-            f"{reference.images.spec} has {shape}; name the set that the model was trained on, or use --resize."
+    notes = card.notes
+    low, high = float(levels.min()), float(levels.max())
+    if (low, high) != GRID:
+        notes += (
+            f"The model knows sigma = {card.low:.4g} to {card.high:.4g}, so the levels run from {low:.4g} to "
+            f"{high:.4g} and not from {GRID[0]:g} to {GRID[1]:g}.",
         )
+    better = [
+        e.value is not None and e.value < t for e, t in zip(model.train_error, trivial.tolist(), strict=True)
+    ]
+    if not any(better):
+        notes += (
+            "At no level does the model denoise training images better than their mean and variance alone would. It is "
+            "untrained, or was trained on other images, on pixels in another range than [-1, 1], or under another "
+            "scheduler than the one that came with it; its copies mean nothing then.",
+        )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -259,7 +281,12 @@ def _line(name: str, levels: Tensor, values: Sequence[Estimate]) -> plots.Curve:
 
 
 def _page(
-    levels: Tensor, model: LevelCurves, optimum: LevelCurves, content: dict[str, Any], options: ProbeOptions
+    levels: Tensor,
+    model: LevelCurves,
+    optimum: LevelCurves,
+    notes: tuple[str, ...],
+    content: dict[str, Any],
+    options: ProbeOptions,
 ) -> blocks.Page:
     rows = tuple(
         (level, m, e, a, b)
@@ -284,7 +311,9 @@ def _page(
     return blocks.Page(
         title="Probe of a model",
         lead=f"{options.model}, one denoising step at {len(levels)} noise levels",
-        verdict=blocks.Verdict(sentence(levels, model), blocks.Tone.CAUTION if alarm else blocks.Tone.CALM),
+        verdict=blocks.Verdict(
+            sentence(levels, model), blocks.Tone.CAUTION if alarm else blocks.Tone.CALM, notes
+        ),
         sections=(
             blocks.Section("Copies by noise level", (level_copies(levels, both),)),
             blocks.Section("Errors by noise level", (level_errors(levels, both),)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_name, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
-from unrote.jobs.fitting import Measurement, Plan, TrainingSet, fit
+from unrote.jobs.fitting import Measurement, Plan, Start, TrainingSet, fit
+from unrote.jobs.models import Description, check_classes, check_fits, read_model
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
     check_free,
@@ -71,12 +72,16 @@ def train(options: TrainOptions) -> Training:
     """
     check_options(options)
     check_free(options.out, options.overwrite)
-    check_apart(options.out, options.train, options.test)
+    check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
     device = device_of(options.device)
     data, inputs = read_data(options)
     plan = plan_of(options, cpu=device.type == "cpu")
-    check_depth(plan.network, max(data.x.shape[2:]))
+    if options.from_model is None:
+        check_depth(plan.network, max(data.x.shape[2:]))
+    else:
+        start, said = start_of(options, data)
+        plan, inputs = replace(plan, start=start), inputs | {"model": said.as_json()}
     identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
     with workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder:
         with progress("training steps", options.steps) as advance:
@@ -86,6 +91,43 @@ def train(options: TrainOptions) -> Training:
         write(_page(history, content, options), folder / "report.html")
         write_document(content, folder)
     return Training(tuple(history), content, options.out)
+
+
+SHAPING = ("network", "width", "depth", "dropout")
+"""Options that a model to start from decides."""
+
+
+def start_of(options: TrainOptions, data: TrainingSet) -> tuple[Start, Description]:
+    """The model that --from names, if it can be trained on this data.
+
+    Raises:
+        InputError: if it cannot, or an option is given that the model decides.
+    """
+    assert options.from_model is not None
+    defaults = {field.name: field.default for field in fields(options)}
+    given = [f"--{name}" for name in SHAPING if getattr(options, name) != defaults[name]]
+    if given:
+        raise InputError(
+            f"{', '.join(given)} would be ignored, for --from {options.from_model} says how the network is built; "
+            "leave them out, or train from random weights without --from."
+        )
+    denoiser, said = read_model(options.from_model, flag="--from")
+    if not said.card.build:
+        raise InputError(
+            f"--from {options.from_model} holds a network that a run folder cannot describe; take the weights out with "
+            "`unrote convert` and start from that file."
+        )
+    check_fits(denoiser, said.card, data.reference)
+    if (said.card.classes is None) == options.conditional:
+        raise InputError(
+            f"--from {options.from_model} has no classes, so --conditional would be ignored; leave it out."
+            if options.conditional
+            else f"--from {options.from_model} is conditional (it has {said.card.classes} classes); add --conditional, "
+            "with labelled images."
+        )
+    if data.label is not None and data.held_out_label is not None:
+        check_classes(said.card, "--train", torch.cat([data.label, data.held_out_label]))
+    return Start(denoiser, said.card), said
 
 
 def has_checkpoint(folder: Path, error: BaseException) -> bool:
