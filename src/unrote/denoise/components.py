@@ -42,6 +42,10 @@ class Shape(Protocol):
         """sum_k p_bk [mu_k + Sigma_k C_k^-1 (x_b - mu_k)], (B,D)."""
         ...
 
+    def overlap(self, s2: float, means: Tensor) -> Tensor:
+        """tr(B_j B_k) with B_k = Sigma_k C_k^-1, (K,K), without gradient."""
+        ...
+
     def width(self, dimension: int, count: int) -> int:
         """How many numbers a row of x needs on the way."""
         ...
@@ -142,6 +146,12 @@ class BallShape(nn.Module):
         share = p / v
         return (share * variance).sum(1, keepdim=True) * x + s2[:, None] * (share @ means)
 
+    def overlap(self, s2: float, means: Tensor) -> Tensor:
+        """D variance_j variance_k / (v_j v_k)."""
+        variance = self._variance().detach().expand(len(means))
+        gain = variance / (variance + s2)
+        return means.shape[1] * gain[:, None] * gain
+
     def width(self, dimension: int, count: int) -> int:
         """Log densities, their softmax, and as much again where variances differ."""
         return 4 * count + 4 * dimension
@@ -223,6 +233,11 @@ class ThinShape(nn.Module):
         inside = (p[..., None] * c).flatten(1)  # (B,KR)
         return p @ means + inside @ self.factor.transpose(1, 2).flatten(0, 1)
 
+    def overlap(self, s2: float, means: Tensor) -> Tensor:
+        """sum_rs g_jr g_ks (u_jr u_ks)^2 with the axes u and gains g of B = sum_r g_r u_r u_r^T."""
+        u, root, _ = torch.linalg.svd(self.factor.detach(), full_matrices=False)
+        return _overlap(u, root.square() / (root.square() + s2))
+
     def width(self, dimension: int, count: int) -> int:
         """Projections and solutions of every component."""
         rank = self.factor.shape[2]
@@ -287,6 +302,11 @@ class FullShape(nn.Module):
         inside = p[..., None] * view * (spread / (spread + s2[:, None, None]))  # (B,K,D)
         return p @ means + inside.flatten(1) @ self._axes().transpose(1, 2).flatten(0, 1)
 
+    def overlap(self, s2: float, means: Tensor) -> Tensor:
+        """sum_rs g_jr g_ks (q_jr q_ks)^2 with the axes q and gains g = e / (e + sigma^2)."""
+        spread = self.log_spread.detach().exp()
+        return _overlap(self._axes().detach(), spread / (spread + s2))
+
     def width(self, dimension: int, count: int) -> int:
         """Every component's own coordinates."""
         return 6 * count * dimension
@@ -296,3 +316,12 @@ class FullShape(nn.Module):
         axes = self._axes().detach()
         matrix = axes * self.log_spread.detach().exp()[:, None] @ axes.mT
         return Full((matrix + matrix.mT) / 2)
+
+
+def _overlap(axes: Tensor, gain: Tensor) -> Tensor:
+    """tr(B_j B_k) of B_k = sum_r gain_kr axes_kr axes_kr^T, (K,D,R), (K,R) -> (K,K), one j at a time."""
+    rows = [
+        torch.einsum("krs,s,kr->k", (axes.mT @ own).square(), g, gain)
+        for own, g in zip(axes, gain, strict=True)
+    ]
+    return torch.stack(rows)

@@ -152,6 +152,54 @@ class MixtureDenoiser(nn.Module):
         """
         return (self(x, sigma) - x) / sigma.to(x).square().reshape(-1, *(1,) * (x.ndim - 1))
 
+    def blend(
+        self, x: Float[Tensor, "B *E"], sigma: Float[Tensor, " _B"], weights: Float[Tensor, "_B K"]
+    ) -> Float[Tensor, "B *E"]:
+        """The affine denoiser that has fixed weights in place of the posterior.
+
+        sum_k q_k [mu_k + B_k (x - mu_k)] with B_k = Sigma_k (Sigma_k + sigma^2 I)^-1; with one-hot q it is the
+        denoiser of a single component, which the mixture's denoiser is wherever its posterior is one-hot.
+
+        Args:
+            x, sigma: as for a call.
+            weights: q of each row (B,K).
+
+        Raises:
+            ValueError: as for a call, or for weights of another shape.
+        """
+        if weights.shape != (len(x), len(self.means)):
+            raise ValueError(
+                f"{len(x)} rows and {len(self.means)} components need weights of shape "
+                f"{(len(x), len(self.means))}, got {tuple(weights.shape)}"
+            )
+        done, means = 0, []
+        for part, view, s2 in self._blocks(x, sigma):
+            q = weights[done : done + len(part)].double()
+            means.append(self.shape.mean(part, view, s2, self.means, q))
+            done += len(part)
+        return torch.cat(means).reshape(x.shape).to(x.dtype)
+
+    @torch.no_grad()
+    def blend_loss(
+        self, x0: Float[Tensor, "B *E"], sigma: float, weights: Float[Tensor, "_B K"]
+    ) -> Float[Tensor, " B"]:
+        """The expected squared error of `blend` over the noise, in closed form; float64.
+
+        E|blend(x0 + sigma z) - x0|^2 = |blend(x0) - x0|^2 + sigma^2 tr[(sum_k q_k B_k)^2].
+
+        Args:
+            x0: clean rows (B,*E).
+            sigma: one level for all rows, > 0.
+            weights: q of each row (B,K).
+
+        Raises:
+            ValueError: as for `blend`.
+        """
+        level = torch.full((len(x0),), sigma, dtype=torch.float64, device=x0.device)
+        away = (self.blend(x0.double(), level, weights) - x0.double()).flatten(1)
+        table, q = self.shape.overlap(sigma**2, self.means.detach()), weights.double()
+        return away.square().sum(1) + sigma**2 * ((q @ table) * q).sum(1)
+
     def _blocks(self, x: Tensor, sigma: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows, what their shape sees of them, and sigma^2, as many at a time as the memory allows."""
         count, dimension = self.means.shape
