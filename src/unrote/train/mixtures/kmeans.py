@@ -81,7 +81,7 @@ class WardTree:
         return len(self.merges) + 1
 
 
-def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M D"], *, sweeps: int = 1000) -> Clusters:
+def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M _"], *, sweeps: int = 1000) -> Clusters:
     """Lloyd's algorithm from given means, until no point changes its cluster.
 
     a(n) = argmin_i |x_n - mu_i|^2,  mu_i = mean of {x_n : a(n) = i}.
@@ -101,8 +101,9 @@ def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M D"], *, sweeps: int =
     Source: Lloyd (1982).
     """
     frame = Frame.of(x)
-    means = rows_of(start, "starting means") - frame.centre
+    means = rows_of(start, "starting means")
     check_dimension(frame.x, means)
+    means = means - frame.centre
     if sweeps < 1:
         raise InputError(
             f"Lloyd's algorithm was given {sweeps} sweeps; it needs at least 1; leave it out for 1000."
@@ -277,7 +278,7 @@ def _settle(frame: Frame, start: Whole, start_means: Reals) -> Clusters:
         movable = rows[counts[found[rows]] > 1]
         moves = _moves(frame, movable, columns, found, means, counts)
         if columns is not everything:
-            moves = np.concatenate([moves, _moves(frame, stale, everything, found, means, counts)])
+            moves += _moves(frame, stale, everything, found, means, counts)
         touched, refused = _make(frame, moves, found, means, counts)
         if not touched.any():
             return _clusters(frame, found, means)
@@ -288,15 +289,24 @@ def _settle(frame: Frame, start: Whole, start_means: Reals) -> Clusters:
         stale, rows, columns = np.flatnonzero(fresh), np.flatnonzero(~fresh), np.flatnonzero(touched)
 
 
-_MOVE = np.dtype([("gain", np.float64), ("point", np.int64), ("target", np.int64)])
+@dataclass(frozen=True)
+class _Moves:
+    gain: Reals
+    point: Whole
+    target: Whole
+
+    def __add__(self, other: _Moves) -> _Moves:
+        return _Moves(
+            np.concatenate([self.gain, other.gain]),
+            np.concatenate([self.point, other.point]),
+            np.concatenate([self.target, other.target]),
+        )
 
 
-def _moves(
-    frame: Frame, rows: Whole, columns: Whole, found: Whole, means: Reals, counts: Whole
-) -> NDArray[np.void]:
+def _moves(frame: Frame, rows: Whole, columns: Whole, found: Whole, means: Reals, counts: Whole) -> _Moves:
     """The best improving move of each of these points into one of these clusters."""
     if len(rows) == 0 or len(means) < 2:
-        return np.empty(0, dtype=_MOVE)
+        return _Moves(np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     own = found[rows]
     leave = own_square(frame.x[rows], means, own) * (counts[own] / (counts[own] - 1.0))
     where = np.full(len(means), -1)
@@ -304,19 +314,16 @@ def _moves(
     factor = counts[columns] / (counts[columns] + 1.0)
     enter, place = lowest(frame, rows, means[columns], factor, where[own])
     better = np.flatnonzero(leave - enter > frame.tolerance)
-    moves = np.empty(len(better), dtype=_MOVE)
-    moves["gain"] = (leave - enter)[better]
-    moves["point"], moves["target"] = rows[better], columns[place[better]]
-    return moves
+    return _Moves((leave - enter)[better], rows[better], columns[place[better]])
 
 
 def _make(
-    frame: Frame, moves: NDArray[np.void], found: Whole, means: Reals, counts: Whole
+    frame: Frame, moves: _Moves, found: Whole, means: Reals, counts: Whole
 ) -> tuple[NDArray[np.bool_], list[int]]:
     """Make the moves that still help, in place; which clusters changed, which points were refused."""
     touched, refused = np.zeros(len(means), dtype=bool), []
-    order = np.lexsort((moves["point"], -moves["gain"]))
-    for n, b in zip(moves["point"][order].tolist(), moves["target"][order].tolist(), strict=True):
+    order = np.lexsort((moves.point, -moves.gain))
+    for n, b in zip(moves.point[order].tolist(), moves.target[order].tolist(), strict=True):
         a = found[n]
         size, other = int(counts[a]), int(counts[b])
         away, into = frame.x[n] - means[a], frame.x[n] - means[b]
