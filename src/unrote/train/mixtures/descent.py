@@ -86,7 +86,7 @@ class Look:
         step: updates done.
         loss: the training loss.
         deviation: s, the components' common standard deviation; not a number where none is watched.
-        elasticity: d log loss / d log s; 0 where none is watched.
+        elasticity: d log loss / d log s, or the same along the way that all parameters came.
         floor: the deviation that k-means would want, sqrt(D2/d); infinite where it is not known.
     """
 
@@ -167,11 +167,20 @@ def begin(parameters: Float[Tensor, " P"], generator: torch.Generator, fingerpri
 
 
 def update(run: Run, descent: Descent, gradient: Float[Tensor, " P"]) -> None:
-    """One step of a descent, in place."""
+    """One step of a descent, in place.
+
+    Raises:
+        InputError: if the gradient is not finite.
+    """
     rate, k = descent.rate(run.step), run.step + 1
     (b1, b2), smoothing = descent.betas, descent.smoothing
     first, second, smooth = run.moments.unbind(0)
     norm = float(torch.linalg.vector_norm(gradient))
+    if not math.isfinite(norm):
+        raise InputError(
+            f"The gradient is no longer finite at step {run.step}. Lower the peak learning rate, or check that the "
+            "data are in units in which distances are of the order of the levels."
+        )
     if norm > descent.clip:
         gradient = gradient * (descent.clip / norm)
     first.mul_(b1).add_(gradient, alpha=1 - b1)
@@ -195,7 +204,7 @@ def advance(
         looks: how often to look; a run that is stopped for good loses at most 1/looks of itself.
 
     Raises:
-        InputError: if parameters are no longer finite.
+        InputError: if the gradient is no longer finite.
     """
     if not run.looks:
         run.looks.append(look(run.parameters, run.step))
@@ -205,12 +214,6 @@ def advance(
             continue
         while run.step < end:
             update(run, descent, gradient(run.parameters, run.stream))
-        if not bool(run.parameters.isfinite().all()):
-            raise InputError(
-                f"The parameters are no longer finite at step {run.step}; the last loss was "
-                f"{run.looks[-1].loss:.4g}. Lower the peak learning rate, or check that the data are in units "
-                "in which distances are of the order of the levels."
-            )
         run.looks.append(look(run.parameters, run.step))
         yield run
 
@@ -221,7 +224,8 @@ def verdict(looks: list[Look]) -> tuple[bool, str]:
     A run has settled if all of these hold:
     its deviation s is more than ESCAPE = 10 times where it started, or k-means itself wants less than that
     (every sample has its own mean); the loss has changed by less than PLATEAU = 0.5 % over the last tenth of
-    its steps; and |d log loss / d log s| < STATIONARY = 0.02, because a learning rate near 0 makes any loss flat.
+    its steps; and |d log loss / d log s| < STATIONARY = 0.02 (or the same along the way that all parameters
+    came), because a learning rate near 0 makes any loss flat.
     A run of the paper's recipe that is stopped early looks as if it memorised everything: Adam remembers the
     huge first gradients in s and leaves its start only after tens of thousands of steps.
     """
@@ -231,15 +235,17 @@ def verdict(looks: list[Look]) -> tuple[bool, str]:
     escape = ESCAPE * first.deviation
     reasons = []
     if last.deviation <= escape < last.floor:
+        wanted = f", about {last.floor:.3g} wanted" if last.floor < math.inf else ""
         reasons.append(
-            f"the standard deviation has not left its start ({first.deviation:.3g} then, {last.deviation:.3g} now, "
-            f"about {last.floor:.3g} wanted)"
+            f"the standard deviation has not left its start ({first.deviation:.3g} then, {last.deviation:.3g} "
+            f"now{wanted})"
         )
     if not change < PLATEAU or len(looks) < 3:
         reasons.append(f"the loss still changed by {change:.2%} over the last tenth of the steps")
     if not abs(last.elasticity) < STATIONARY:
         reasons.append(
-            f"the standard deviation is still on its way (1 % of it changes the loss by {abs(last.elasticity):.2g} %)"
+            f"the parameters are still on their way (1 % more of it changes the loss by "
+            f"{abs(last.elasticity):.2g} %)"
         )
     if not reasons:
         return True, f"settled after {last.step} steps"

@@ -88,7 +88,7 @@ def plain(
         # No direction of noise is longer than the noise itself, so this screen changes nothing that is visible.
         wide = levels > near.one_hot_below(lengths.amax(1).sqrt(), nats)
         _plain_one_hot(total, near, levels, noise, lengths, ~wide)
-        for rows in wide.nonzero()[:, 0].split(step):
+        for rows in _split(wide.nonzero()[:, 0], step):
             flat = noise[rows].reshape(-1, means.shape[1])
             block = _Rows(
                 work, near, rows.repeat_interleave(draws), levels[rows].repeat_interleave(draws), flat
@@ -132,7 +132,7 @@ def stein(
     for _, near in work.blocks():
         wide = sigmas > near.one_hot_below(torch.full_like(near.least, REACH), NATS)[:, None]
         _stein_one_hot(total, near, sigmas, ~wide)
-        for pairs in wide.nonzero().split(step):
+        for pairs in _split(wide.nonzero(), step):
             rows, level = pairs.repeat_interleave(draws, 0).unbind(1)
             noise = normal((len(rows), means.shape[1]), generator, means.dtype, means.device)
             block = _Rows(work, near, rows, sigmas[level], noise)
@@ -217,6 +217,11 @@ class _Near:
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     norms = x.square().sum(1)[:, None] + y.square().sum(1)
     return torch.addmm(norms, x, y.T, alpha=-2).clamp_min_(0)
+
+
+def _split(index: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Blocks of rows; none at all of nothing, where torch gives out one that is empty."""
+    return index.split(size) if len(index) else ()
 
 
 @final

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unrote.contracts import InputError, normal
 from unrote.train.fingerprint import describe, flatten
+from unrote.train.mixtures.automatic import further, parameters_of, plain_slope, stratified_slope
 from unrote.train.mixtures.descent import (
     Descent,
     Fit,
@@ -34,13 +35,9 @@ from unrote.train.mixtures.descent import (
 )
 from unrote.train.mixtures.kmeans import partial_start
 from unrote.train.mixtures.losses import distortion, plain, stein
-from unrote.train.state import trainable
 
 LOOK_SEED, LOOK_DRAWS = 0, 4
 """Every look uses the same noise, so that its differences between steps are those of the model."""
-
-ROWS = 1024
-"""Noisy points per call of a denoiser whose gradient is automatic; bounds the memory."""
 
 Start = Callable[[Tensor, int, torch.Generator], Tensor]
 """(x (N,D), M, generator) -> first means (M,D)."""
@@ -232,7 +229,7 @@ def reference(
 
 def reference_denoiser(
     denoiser: nn.Module,
-    x: Float[Tensor, "N D"],
+    x: Float[Tensor, "N *E"],
     generator: torch.Generator,
     procedure: Procedure,
     deviation: Callable[[nn.Module], float] = lambda denoiser: float("nan"),
@@ -242,7 +239,7 @@ def reference_denoiser(
 
     Args:
         denoiser: D(x, sigma), trained in place: low-rank templates, full covariances, anything.
-        x: training data (N,D).
+        x: training data (N,*E).
         generator: advanced by exactly one draw.
         procedure: such as COLOURED_PAPER.procedure or COLOURED_PROGRAM.procedure.
         deviation: the standard deviation that must have left its start for the run to be believed; by
@@ -254,9 +251,8 @@ def reference_denoiser(
 
     Source: 000 section 4.2, H.1 and its authors' program.
     """
-    parameters = [p for _, p in trainable(denoiser)]
-    if not parameters:
-        raise InputError("The denoiser has no parameters that can be trained: every one is frozen or absent.")
+    parameters = parameters_of(denoiser)
+    first = nn.utils.parameters_to_vector(parameters).detach()
     sigmas = torch.tensor(procedure.sigmas, dtype=x.dtype, device=x.device)
 
     def load(flat: Tensor) -> None:
@@ -265,21 +261,16 @@ def reference_denoiser(
     def gradient(flat: Tensor, stream: torch.Generator) -> Tensor:
         load(flat)
         sigma = _levels(sigmas, len(x), stream)
-        z = normal((len(x), procedure.draws, x.shape[1]), stream, x.dtype, x.device)
-        return _automatic(denoiser, parameters, x, sigma, z)
+        z = normal((len(x), procedure.draws, *x.shape[1:]), stream, x.dtype, x.device)
+        return plain_slope(denoiser, x, sigma, z).slope
 
     def look(flat: Tensor, step: int) -> Look:
         load(flat)
         stream = torch.Generator().manual_seed(LOOK_SEED)
-        losses = []
-        with torch.no_grad():
-            for sigma in sigmas:
-                z = normal((LOOK_DRAWS, *x.shape), stream, x.dtype, x.device)
-                losses += [noise_prediction_loss(denoiser, x, sigma.expand(len(x)), one) for one in z]
-        return Look(step, float(torch.cat(losses).double().mean()), deviation(denoiser))
+        end = stratified_slope(denoiser, x, sigmas, sigmas**-2, stream, LOOK_DRAWS // 2)
+        return Look(step, end.loss, deviation(denoiser), further(end, flat - first))
 
-    flat = nn.utils.parameters_to_vector(parameters).detach()
-    run = begin(flat, generator, _made_of(procedure, x, flat))
+    run = begin(first, generator, _made_of(procedure, x, first))
     if resume is not None:
         restore(run, resume)
     for _ in advance(run, procedure.descent, gradient, look, procedure.looks):
@@ -298,34 +289,9 @@ def finish(ticks: Iterator[Tick]) -> Fit:
     return last.fit
 
 
-def noise_prediction_loss(
-    denoiser: Callable[[Tensor, Tensor], Tensor],
-    x0: Float[Tensor, "B D"],
-    sigma: Float[Tensor, " B"],
-    z: Float[Tensor, "B D"],
-) -> Float[Tensor, " B"]:
-    """|D(x0 + sigma z, sigma) - x0|^2 / sigma^2, the squared error of the predicted noise, summed over D."""
-    error = denoiser(x0 + sigma[:, None] * z, sigma) - x0
-    return error.square().sum(1) / sigma**2
-
-
 def _levels(sigmas: Tensor, count: int, stream: torch.Generator) -> Tensor:
     index = torch.randint(len(sigmas), (count,), generator=stream, device=stream.device)
     return sigmas[index.to(sigmas.device)]
-
-
-def _automatic(
-    denoiser: nn.Module, parameters: list[nn.Parameter], x: Tensor, sigma: Tensor, z: Tensor
-) -> Tensor:
-    """The gradient of the mean loss over samples and draws, block by block."""
-    draws = z.shape[1]
-    total = torch.zeros(sum(p.numel() for p in parameters), dtype=x.dtype, device=x.device)
-    rows = torch.arange(len(x), device=x.device).repeat_interleave(draws)
-    for part, noise in zip(rows.split(ROWS), z.reshape(-1, x.shape[1]).split(ROWS), strict=True):
-        loss = noise_prediction_loss(denoiser, x[part], sigma[part], noise).sum() / len(rows)
-        slopes = torch.autograd.grad(loss, parameters)
-        total += torch.cat([slope.reshape(-1) for slope in slopes])
-    return total
 
 
 def _made_of(settings: Recipe | Procedure, x: Tensor, start: Tensor) -> dict[str, object]:
