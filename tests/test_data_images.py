@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
+from spellings import CLASSES, WRITERS, add
 
 from unrote.contracts import InputError
 from unrote.data import (
@@ -36,17 +37,59 @@ def save_folder(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+MANY = np.random.default_rng(6).integers(0, 256, (9, 5, 4, 3), dtype=np.uint8)
+LABELS = [2, 0, 1, 2, 2, 0, 1, 1, 2]
+
+
 @pytest.mark.parametrize("colour", [True, False])
-def test_a_folder_and_every_array_file_hold_one_content(tmp_path, colour):
-    pixels = PIXELS if colour else PIXELS[..., 0]
-    np.save(tmp_path / "x.npy", pixels)
-    np.savez_compressed(tmp_path / "x.npz", pixels)
-    torch.save(torch.from_numpy(pixels), tmp_path / "x.pt")
-    save_folder(tmp_path / "folder", pixels)
-    found = [load_images(tmp_path / name) for name in ("x.npy", "x.npz", "x.pt", "folder")]
-    assert len({images.provenance.sha256 for images in found}) == 1
-    assert [images.provenance.kind for images in found] == ["npy", "npz", "pt", "folder of images"]
-    assert {images.provenance.dtype for images in found} == {"uint8"}
+def test_every_spelling_holds_one_content_in_one_order(tmp_path, colour):
+    pixels = MANY if colour else MANY[..., 0].copy()
+    found = {name: load_images(write(tmp_path, pixels, LABELS)) for name, write in WRITERS.items()}
+    assert len({images.provenance.sha256 for images in found.values()}) == 1
+    assert {images.provenance.dtype for images in found.values()} == {"uint8"}
+    kinds = {name: images.provenance.kind for name, images in found.items()}
+    assert kinds["folder"] == kinds["stylegan_folder"] == "folder of images"
+    assert kinds["edm_zip"] == kinds["deflated_zip"] == "zip of images"
+    assert (kinds["npz"], kinds["clone"], kinds["saved"]) == ("npz", "Parquet", "saved by datasets")
+    for name, images in found.items():
+        assert torch.equal(images.pixels, found["npy"].pixels)
+        assert (images.labels is None) == (name == "npy")
+        assert images.labels is None or images.labels.tolist() == LABELS, name
+        assert images.label_names in {(), CLASSES}
+    other = load_images(WRITERS["clone"](tmp_path / "again", 255 - pixels, LABELS).replace("plain", "turned"))
+    assert other.provenance.sha256 == found["npy"].provenance.sha256
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"npy"}))
+def test_labels_ranges_and_blocks_mean_the_same_in_every_spelling(tmp_path, name):
+    spec = WRITERS[name](tmp_path, MANY, LABELS)
+    pixels = torch.from_numpy(MANY).permute(0, 3, 1, 2)
+    owls = [i for i, label in enumerate(LABELS) if label in {1, 2}]
+    assert torch.equal(load_images(add(spec, label="2,1")).pixels, pixels[owls])
+    assert torch.equal(load_images(add(spec, limit="@3", label="1,2")).pixels, pixels[owls[:3]])
+    assert torch.equal(load_images(add(spec, limit="@2:5", label="1,2")).pixels, pixels[owls[2:5]])
+    assert torch.equal(load_images(add(spec, limit="@4:")).pixels, pixels[4:])
+    assert torch.equal(load_images(add(spec, limit="@:4")).pixels, pixels[:4])
+    if open_images(spec).label_names:
+        assert torch.equal(load_images(add(spec, label="owl,dog")).pixels, pixels[owls])
+    for size in (1, 2, 4, 9):
+        assert torch.equal(torch.cat([block.pixels for block in stream(open_images(spec), size)]), pixels)
+    with pytest.raises(InputError, match=r"asks for the label '(7|elk)', which does not occur"):
+        open_images(add(spec, label="1,7" if name != "folder" else "dog,elk"))
+    with pytest.raises(InputError, match="10 images, but there are 9"):
+        open_images(add(spec, limit="@10"))
+    with pytest.raises(InputError, match=r"image 9 \(the first is number 0\), but there are 9"):
+        open_images(add(spec, limit="@9:"))
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_configuration_that_would_be_ignored_is_an_error(tmp_path, name):
+    spec = WRITERS[name](tmp_path, MANY, LABELS)
+    wrong = spec.replace("plain", "other") if "?" in spec else f"{spec}?config=other"
+    with pytest.raises(InputError, match=r"asks for the configuration 'other'"):
+        open_images(wrong)
+    with pytest.raises(InputError, match=r"says download=yes, but the data is on this machine"):
+        open_images(f"{spec}{'&' if '?' in spec else '?'}download=yes")
 
 
 @settings(max_examples=15, deadline=None)
@@ -113,7 +156,9 @@ def test_sizes_that_no_image_has(resize):
 @pytest.mark.parametrize("name", ["x.tar", "x.txt", "x.png", "x.pkl", "noending"])
 def test_other_files_say_what_is_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"?")
-    with pytest.raises(InputError, match=r"kind that is not read\. DATA is `digits`.*\.npz.*Unpack other archives"):
+    with pytest.raises(
+        InputError, match=r"kind that is not read\. DATA is `digits`.*\.npz.*Unpack other archives"
+    ):
         open_images(tmp_path / name)
 
 

@@ -59,6 +59,11 @@ def open_images(
             f"{math.isqrt(MAX_PIXELS)}; give the size that the model was trained at."
         )
     spelling = parse(spec)
+    if spelling.download and not spelling.on_hub:
+        raise InputError(
+            f"'{spelling}' says download=yes, but the data is on this machine. Only hf:owner/name is ever "
+            "downloaded: leave it out."
+        )
     path, suffix = Path(spelling.path), Path(spelling.path).suffix.lower()
     if spelling.path == DIGITS:
         _refuse_range(spelling, value_range)

@@ -8,7 +8,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -139,31 +139,37 @@ def from_metadata(
         base = posixpath.dirname(file)
         names = [posixpath.normpath(posixpath.join(base, str(row[_FILE_COLUMN]))) for row in rows]
         _check_names(spelling, file, names, paths)
-        column = next(
-            (c for c in _LABEL_COLUMNS if any(row.get(c) not in {None, ""} for row in _plain(rows, c))), None
-        )
-        if column is not None:
-            label |= {name: row.get(column) for name, row in zip(names, rows, strict=True)}
+        column = next((c for c in _LABEL_COLUMNS if any(_is_given(row.get(c)) for row in rows)), None)
+        if column is None:
+            continue
+        if not all(_is_class(row[column]) for row in rows if _is_given(row.get(column))):
+            note = f"the column '{column}' of {printable(file)} does not hold classes, so no labels are used"
+            return Labels(notes=(note,))
+        label |= {
+            name: row[column] for name, row in zip(names, rows, strict=True) if _is_given(row.get(column))
+        }
     if not label:
         return None
-    values = [None if label.get(path) == "" else label.get(path) for path in chosen]
-    notes = [f"labels are those of {', '.join(printable(file) for file in files[:3])}"]
+    values = [label.get(path) for path in chosen]
+    used = [file for file in files if any(path.startswith(posixpath.dirname(file)) for path in chosen)]
+    notes = [f"labels are those of {', '.join(printable(file) for file in used[:3])}"]
     if unknown := sum(value is None for value in values):
         notes.append(f"{unknown:,} of {len(values):,} images have no label there")
-    return _classes(spelling, files[0], values, tuple(notes))
+    return _classes(spelling, files[0], values, set(label.values()), tuple(notes))
 
 
-def _plain(rows: Sequence[Mapping[str, Any]], column: str) -> Sequence[Mapping[str, Any]]:
-    """Rows whose value in a column can be a class."""
-    return [
-        row
-        for row in rows
-        if isinstance(row.get(column), str | int) and not isinstance(row.get(column), bool)
-    ]
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ""
 
 
-def _classes(spelling: Spelling, file: str, values: Sequence[Any], notes: tuple[str, ...]) -> Labels:
-    known = [value for value in values if value is not None]
+def _is_class(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _classes(
+    spelling: Spelling, file: str, values: Sequence[Any], known: Set[Any], notes: tuple[str, ...]
+) -> Labels:
+    """Class numbers of some images; names are numbered over all images, so that every split has the same."""
     if all(isinstance(v, int) or (isinstance(v, str) and re.fullmatch("[0-9]{1,9}", v)) for v in known):
         whole = [None if value is None else int(value) for value in values]
         return Labels(_numbers(spelling, file, whole, missing=True), notes=notes)
@@ -172,7 +178,7 @@ def _classes(spelling: Spelling, file: str, values: Sequence[Any], notes: tuple[
             f"'{spelling}': the labels in {printable(file)} are neither all whole numbers nor all words, such as "
             f"{printable(repr(next(v for v in known if not isinstance(v, str))))}. Make them one or the other."
         )
-    names = sorted(set(known))
+    names = sorted(known)
     place = {name: i for i, name in enumerate(names)}
     numbers = np.array([-1 if value is None else place[value] for value in values], dtype=np.int64)
     return Labels(numbers, tuple(printable(name) for name in names), notes)

@@ -201,18 +201,13 @@ def refuse_split(spelling: Spelling, why: str) -> None:
 
 
 def refuse_config(spelling: Spelling, why: str) -> None:
-    """Refuse ``?config=`` and ``?download=`` on data to which they do not apply.
+    """Refuse ``?config=`` on data that has no configurations.
 
     Raises:
-        InputError: where the spelling holds one of them that would be ignored.
+        InputError: where the spelling names one.
     """
     if spelling.config is not None:
         raise InputError(
             f"'{spelling}' asks for the configuration '{printable(spelling.config)}', but {why}. "
             "Configurations are versions of one set in a repository of Parquet files: leave 'config=' out."
-        )
-    if spelling.download and not spelling.on_hub:
-        raise InputError(
-            f"'{spelling}' says download=yes, but the data is on this machine. Only hf:owner/name is ever "
-            "downloaded: leave it out."
         )
