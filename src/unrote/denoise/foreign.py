@@ -189,7 +189,8 @@ def built(description: Mapping[str, Any]) -> tuple[Precondition, Card]:
     import diffusers
 
     try:
-        unet = diffusers.UNet2DModel.from_config(dict(description["unet"]))
+        with torch.random.fork_rng(devices=[]):
+            unet = diffusers.UNet2DModel.from_config(dict(description["unet"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"The configuration of the U-Net cannot be built ({type(error).__name__}: {error}); it is that of "
