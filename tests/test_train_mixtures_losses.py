@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrote.contracts import InputError
 from unrote.train.mixtures import losses
-from unrote.train.mixtures.losses import distortion, one_hot_below, plain, stein
+from unrote.train.mixtures.losses import distortion, plain, stein
 from unrote.train.mixtures.reference import vp_grid
 
 GRID = torch.tensor(vp_grid(), dtype=torch.float64)
@@ -74,27 +74,11 @@ def test_stein_equals_automatic_differentiation(
     monkeypatch.setattr(losses, "NATS", 40.0)  # one-hot to the last bit of float64
     monkeypatch.setattr(losses, "REACH", 30.0)
     x0, means = data(30, m, 7)
-    seen: list[Tensor] = []
-    honest = losses.normal
-
-    def watch(*arguments: object) -> Tensor:
-        seen.append(honest(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(losses, "normal", watch)
     slope = stein(means, variance, x0, GRID, torch.Generator().manual_seed(2), draws=2)
     sigma, rows = GRID.repeat(30), torch.arange(30).repeat_interleave(26)
-    z = torch.zeros(780, 2, 7, dtype=torch.float64)
-    gap = torch.cdist(x0, means).square()
-    spread = torch.cdist(means[gap.argmin(1)], means)
-    gap = (gap - gap.min(1).values[:, None]).scatter(1, gap.argmin(1)[:, None], math.inf)
-    wide = (
-        one_hot_below(gap, spread, variance, torch.full((30,), 30.0, dtype=torch.float64), 40.0)[:, None]
-        < GRID
+    z = torch.randn(30, 26, 2, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64).flatten(
+        0, 1
     )
-    if m > 1:
-        z[wide.flatten()] = torch.cat(seen).view(-1, 2, 7)
-    assert m > 1 or not seen  # a lone mean is one-hot at every level and needs no noise
     mu = means.clone().requires_grad_()
     v = torch.tensor(variance, dtype=torch.float64, requires_grad=True)
     loss = brute(mu, v, x0[rows], sigma, z)[1].mean()
@@ -191,7 +175,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = plain(means, 0.2, x0, sigma, z), stein(means, 0.2, x0, GRID, torch.Generator().manual_seed(0))
     assert parts[0].loss == pytest.approx(whole[0].loss, rel=1e-12)
     torch.testing.assert_close(parts[0].means, whole[0].means, rtol=1e-10, atol=1e-12)
-    assert parts[1].loss == pytest.approx(whole[1].loss, rel=1e-2)  # other draws of the same noise
+    assert parts[1].loss == pytest.approx(whole[1].loss, rel=0.1)  # other draws of the noise
 
 
 def test_variance_zero_is_the_memorising_denoiser() -> None:
@@ -216,9 +200,11 @@ def test_bad_input_is_refused() -> None:
         lambda: plain(means, -0.1, x0, sigma, z),
         lambda: plain(means, math.nan, x0, sigma, z),
         lambda: plain(means[:0], 0.1, x0, sigma, z),
-        lambda: plain(means, 0.1, x0, sigma, z[..., :3].contiguous().expand(10, 2, 3)),
+        lambda: plain(means, 0.1, x0[:, :3], sigma, z),
+        lambda: plain(means, 0.1, x0, sigma[1:], z),
+        lambda: plain(means, 0.1, x0, sigma, z[1:]),
+        lambda: plain(means, 0.1, x0, sigma, z[:, :, :3]),
         lambda: stein(means, 0.1, x0, GRID, torch.Generator(), draws=0),
     ):
-        with pytest.raises(Exception, match=".") as caught:
+        with pytest.raises(InputError):
             call()
-        assert isinstance(caught.value, InputError) or "jaxtyping" in type(caught.value).__module__

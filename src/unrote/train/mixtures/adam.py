@@ -90,7 +90,7 @@ def adam_denoiser(
     denoiser: nn.Module,
     x0: Float[Tensor, "N *E"],
     sigmas: Float[Tensor, " L"],
-    weights: Float[Tensor, " L"],
+    weights: Float[Tensor, " _"],
     generator: torch.Generator,
     *,
     descent: Descent = AUTOMATIC,

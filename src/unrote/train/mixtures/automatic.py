@@ -75,7 +75,7 @@ def stratified_slope(
     denoiser: nn.Module,
     x0: Float[Tensor, "N *E"],
     sigmas: Float[Tensor, " L"],
-    weights: Float[Tensor, " L"],
+    weights: Float[Tensor, " _"],
     generator: torch.Generator,
     pairs: int = 1,
 ) -> FlatSlope:

@@ -16,7 +16,7 @@ from unrote.contracts import InputError
 from unrote.train.checkpoints import FORMAT, _write, read
 from unrote.train.fingerprint import check_same
 
-PLATEAU, ESCAPE, STATIONARY = 0.005, 10.0, 0.02
+PLATEAU, ESCAPE, STATIONARY = 0.005, 10.0, 0.05
 """What `verdict` asks of a run: see there."""
 
 
@@ -224,7 +224,7 @@ def verdict(looks: list[Look]) -> tuple[bool, str]:
     A run has settled if all of these hold:
     its deviation s is more than ESCAPE = 10 times where it started, or k-means itself wants less than that
     (every sample has its own mean); the loss has changed by less than PLATEAU = 0.5 % over the last tenth of
-    its steps; and |d log loss / d log s| < STATIONARY = 0.02 (or the same along the way that all parameters
+    its steps; and |d log loss / d log s| < STATIONARY = 0.05 (or the same along the way that all parameters
     came), because a learning rate near 0 makes any loss flat.
     A run of the paper's recipe that is stopped early looks as if it memorised everything: Adam remembers the
     huge first gradients in s and leaves its start only after tens of thousands of steps.

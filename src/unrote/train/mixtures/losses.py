@@ -51,9 +51,9 @@ class Slope:
 def plain(
     means: Float[Tensor, "M D"],
     variance: float,
-    x0: Float[Tensor, "N D"],
-    sigma: Float[Tensor, " N"],
-    z: Float[Tensor, "N R D"],
+    x0: Float[Tensor, "N _"],
+    sigma: Float[Tensor, " S"],
+    z: Float[Tensor, "Z R _"],
 ) -> Slope:
     """The loss at given noise, as the paper's recipe estimates it: one level per sample, shared by its draws.
 
@@ -73,7 +73,7 @@ def plain(
     """
     work = _Work(means, variance, x0)
     n, draws = z.shape[:2]
-    if len(sigma) != n or z.shape[-1] != means.shape[1]:
+    if not len(sigma) == n == len(x0) or z.shape[-1] != means.shape[1]:
         raise InputError(
             f"Noise (samples, draws, dimension) = {tuple(z.shape)} and {len(sigma)} levels do not fit "
             f"{len(x0)} samples in {means.shape[1]} dimensions: give one level and one row of draws per sample."
@@ -100,7 +100,7 @@ def plain(
 def stein(
     means: Float[Tensor, "M D"],
     variance: float,
-    x0: Float[Tensor, "N D"],
+    x0: Float[Tensor, "N _"],
     sigmas: Float[Tensor, " L"],
     generator: torch.Generator,
     draws: int = 2,
@@ -129,13 +129,17 @@ def stein(
     total = _Sum(work)
     sigmas = sigmas.to(means.dtype)
     step = max(1, ROWS_TIMES_MEANS // (len(means) * draws))
-    for _, near in work.blocks():
+    for _, near in work.blocks(len(sigmas) * draws * means.shape[1]):
+        # Noise for all levels, used or not: models that are compared then meet the same noise.
+        shape = (len(near.best), len(sigmas), draws, means.shape[1])
+        z = normal(shape, generator, means.dtype, means.device)
         wide = sigmas > near.one_hot_below(torch.full_like(near.least, REACH), NATS)[:, None]
         _stein_one_hot(total, near, sigmas, ~wide)
         for pairs in _split(wide.nonzero(), step):
-            rows, level = pairs.repeat_interleave(draws, 0).unbind(1)
-            noise = normal((len(rows), means.shape[1]), generator, means.dtype, means.device)
-            block = _Rows(work, near, rows, sigmas[level], noise)
+            rows, level = pairs.unbind(1)
+            noise = z[rows, level].flatten(0, 1)
+            sigma = sigmas[level].repeat_interleave(draws)
+            block = _Rows(work, near, rows.repeat_interleave(draws), sigma, noise)
             total.add(block, *_stein_terms(block), 1 / draws)
     return total.slope(len(x0) * len(sigmas))
 
@@ -189,9 +193,9 @@ class _Work:
         self.means, self.x0 = self.exact_means.to(means.dtype), self.exact_x0.to(means.dtype)
         self.variance, self.dimension = variance, means.shape[1]
 
-    def blocks(self) -> Iterator[tuple[int, _Near]]:
-        """Samples in blocks whose tables of distances stay small."""
-        size = max(1, 4 * ROWS_TIMES_MEANS // len(self.means))
+    def blocks(self, noise: int = 0) -> Iterator[tuple[int, _Near]]:
+        """Samples in blocks whose tables of distances, and `noise` numbers per sample, stay small."""
+        size = max(1, 4 * ROWS_TIMES_MEANS // max(len(self.means), noise // 4))
         return ((first, _Near(self, slice(first, first + size))) for first in range(0, len(self.x0), size))
 
 
@@ -203,8 +207,10 @@ class _Near:
         self.work, self.x0 = work, work.x0[part]
         exact = _squared_distances(work.exact_x0[part], work.exact_means)
         least, self.best = exact.min(1)
-        self.gap, self.least = (exact - least[:, None]).to(work.means.dtype), least.to(work.means.dtype)
-        self.residual = self.x0 - work.means[self.best]
+        self.gap = (exact - least[:, None]).to(work.means.dtype)
+        residual = work.exact_x0[part] - work.exact_means[self.best]
+        # By differences, so that a sample that is its own mean is at distance 0.
+        self.least, self.residual = residual.square().sum(1).to(self.gap), residual.to(self.gap)
 
     def one_hot_below(self, reach: Tensor, nats: float) -> Tensor:
         """See the function of this name; for this block."""
