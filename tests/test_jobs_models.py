@@ -16,8 +16,9 @@ from strangers import forget_program, install_program, save_pipeline, save_snaps
 from unrote.contracts import InputError
 from unrote.data.images import load_images
 from unrote.data.pixels import to_unit
+from unrote.denoise.exact import Empirical
+from unrote.denoise.foreign import from_function
 from unrote.jobs import ProbeOptions, TrainOptions, probe, train
-from unrote.jobs.fitting import grid_within
 from unrote.jobs.models import read_model, trivial_error
 
 pytest_plugins = ("refusals",)
@@ -57,15 +58,34 @@ def test_a_pipeline_is_probed_in_one_command(call, folder) -> None:
     assert "levels run from" in Path("probe/report.html").read_text()
 
 
-def test_probing_a_function_by_its_exact_answer_says_nothing_about_being_untrained(folder) -> None:
+def test_any_function_can_be_probed_and_the_empirical_optimum_is_its_own_equal(place) -> None:
     x = to_unit(load_images("digits@64").pixels, (0, 255))
-    levels = grid_within(5, (0.0, float("inf")))
-    trivial = trivial_error(x, levels)
-    # Between the error of the noise itself and the variance of the pixels.
-    variance = float(x.double().var(0, unbiased=False).mean())
-    assert bool((trivial <= levels**2).all())
-    assert bool((trivial <= variance).all())
-    assert float(trivial[0]) == pytest.approx(variance, rel=1e-3)
+    options = ProbeOptions(
+        model=Path("my function"), train="digits@64", test="digits@99", points=16, levels=5
+    )
+    made = probe(options, Empirical(x))
+    assert made.model == made.empirical
+    assert made.notes == ()
+    said = made.content["inputs"]["model"]
+    assert (said["spec"], said["kind"]) == ("my function", "a denoiser made in Python")
+
+
+def test_a_denoiser_that_does_nothing_is_told_to_be_untrained(place) -> None:
+    options = ProbeOptions(model=Path("nothing"), train="digits@64", test="digits@99", points=16, levels=5)
+    (note,) = probe(options, from_function(lambda x, sigma: x)).notes
+    assert "mean and variance" in note
+
+
+def test_the_trivial_error_is_the_one_of_the_best_linear_denoiser() -> None:
+    g = torch.Generator().manual_seed(0)
+    mean = torch.rand(1, 3, generator=g)
+    x = mean + 0.7 * torch.randn(50_000, 3, generator=g)
+    for sigma, expected in zip(
+        (0.1, 1.0, 10.0), trivial_error(x, torch.tensor([0.1, 1.0, 10.0])).tolist(), strict=True
+    ):
+        noisy = x + sigma * torch.randn(x.shape, generator=g)
+        best = mean + 0.49 / (0.49 + sigma**2) * (noisy - mean)
+        assert float((best - x).square().mean()) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_probe_of_a_snapshot(call, place, monkeypatch) -> None:

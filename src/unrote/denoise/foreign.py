@@ -222,17 +222,20 @@ def _check_unet(name: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def check_runs(denoiser: Denoiser, card: Card, shape: tuple[int, ...]) -> None:
+def check_runs(
+    denoiser: Denoiser, card: Card, shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> None:
     """Denoise one grey image at a level in the middle, so that what cannot run is told before anything else.
 
     Raises:
         InputError: if the model fails, gives another shape, or gives numbers that are not finite.
     """
     middle = math.sqrt(max(card.low, 0.002) * min(card.high, 80.0))
-    label = None if card.classes is None else torch.zeros(1, dtype=torch.int64)
+    label = None if card.classes is None else torch.zeros(1, dtype=torch.int64, device=device)
+    x, sigma = torch.zeros(1, *shape, device=device), torch.full((1,), middle, device=device)
     try:
         with torch.no_grad():
-            seen = denoiser(torch.zeros(1, *shape), torch.full((1,), middle), label)
+            seen = denoiser(x, sigma, label)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if isinstance(error, InputError):
             raise

@@ -103,6 +103,17 @@ def read_model(
     return denoiser, Description(printable(str(spelling)), printable(str(path)), card, _hash(denoiser))
 
 
+def describe_given(name: str, denoiser: Denoiser, card: Card | None) -> Description:
+    """The description of a denoiser that a Python program made.
+
+    Args:
+        name: what to call it.
+        card: what is known of it, or None.
+    """
+    known = Card("a denoiser made in Python") if card is None else card
+    return Description(name, name, known, _hash(denoiser) if isinstance(denoiser, nn.Module) else "")
+
+
 def _unpickled(path: Path, allowed: bool) -> tuple[Any, Card]:
     if not allowed:
         raise InputError(
@@ -118,7 +129,9 @@ def _hash(denoiser: nn.Module) -> str:
     return digest(weights[name] for name in sorted(weights))
 
 
-def check_fits(denoiser: Denoiser, card: Card, reference: Reference) -> None:
+def check_fits(
+    denoiser: Denoiser, card: Card, reference: Reference, device: torch.device | str = "cpu"
+) -> None:
     """Refuse a training set that the model cannot have seen, and a model that cannot be run on it.
 
     Raises:
@@ -132,7 +145,7 @@ def check_fits(denoiser: Denoiser, card: Card, reference: Reference) -> None:
             f"The model makes images of shape {told} (channels, height, width) and the training set "
             f"{reference.images.spec} has {shape}; name the set that the model was trained on, or use --resize."
         )
-    check_runs(denoiser, card, shape)
+    check_runs(denoiser, card, shape, device)
 
 
 def labels_for(card: Card, sets: Mapping[str, Images]) -> dict[str, Tensor | None]:

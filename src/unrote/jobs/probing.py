@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrote.contracts import Denoiser, Estimate
 from unrote.data.pixels import to_unit
@@ -18,7 +18,7 @@ from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
 from unrote.jobs.fitting import GRID, copies_of, grid_within
-from unrote.jobs.models import check_fits, labels_for, read_model, trivial_error
+from unrote.jobs.models import check_fits, describe_given, labels_for, read_model, trivial_error
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.output import (
     check_free,
@@ -98,8 +98,13 @@ class Probe:
         )
 
 
-def probe(options: ProbeOptions) -> Probe:
+def probe(options: ProbeOptions, denoiser: Any = None, card: Card | None = None) -> Probe:
     """Noise training and test images at every level, denoise them once, and see what comes out.
+
+    Args:
+        options: what and how; with a denoiser given, its `model` is no more than a name in the result.
+        denoiser: D(x, sigma, condition) for images in [-1, 1], in place of the model that options name.
+        card: what is known of that denoiser; by default it takes any level and no labels.
 
     Raises:
         InputError: if an input cannot be used.
@@ -108,11 +113,16 @@ def probe(options: ProbeOptions) -> Probe:
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.model)
     device = device_of(options.device)
-    denoiser, said = read_model(options.model, not options.raw, options.unsafe_pickle)
+    if denoiser is None:
+        denoiser, said = read_model(options.model, not options.raw, options.unsafe_pickle)
+    else:
+        said = describe_given(str(options.model), denoiser, card)
+    if isinstance(denoiser, nn.Module):
+        denoiser.to(device)
     reference = read_reference(
         options.train, options.duplicate_threshold, options.resize, options.train_range, 2**29
     )
-    check_fits(denoiser, said.card, reference)
+    check_fits(denoiser, said.card, reference, device)
     fresh = read_others(options.test, reference, options.resize, options.train_range)
     label = labels_for(said.card, {"--train": reference.images, "--test": fresh})
     x = to_unit(reference.images.pixels, reference.images.value_range)
@@ -127,9 +137,7 @@ def probe(options: ProbeOptions) -> Probe:
     with workspace(options.out, options.overwrite, identity) as folder:
         with progress("levels", 2 * len(levels)) as advance:
             chosen = choose(x, test, label["--train"], label["--test"], options.points, options.seed)
-            model = level_curves(
-                denoiser.to(device), chosen, reference, levels, options.seed, advance, device
-            )
+            model = level_curves(denoiser, chosen, reference, levels, options.seed, advance, device)
             optimum = level_curves(
                 Empirical(x).to(device), chosen.unlabelled(), reference, levels, options.seed, advance, device
             )
