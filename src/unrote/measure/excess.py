@@ -145,7 +145,7 @@ def controlled_loss(
 
 @torch.no_grad()
 def stein_loss(
-    means: Float[Tensor, "M D"],
+    means: Float[Tensor, "M _D"],
     variance: float,
     x0: Float[Tensor, "N D"],
     sigma: float,

@@ -199,7 +199,7 @@ def attack(
 
 def loss_attack(
     members: Float[Tensor, "T n"],
-    others: Float[Tensor, "T m"],
+    others: Float[Tensor, "_ m"],
     weight: Float[Tensor, " T"] | None = None,
     *,
     rate: float = RATE,
@@ -229,7 +229,7 @@ def loss_attack(
 
 def level_attacks(
     members: Float[Tensor, "T n"],
-    others: Float[Tensor, "T m"],
+    others: Float[Tensor, "_ m"],
     *,
     rate: float = RATE,
     confidence: float = 0.95,
@@ -258,7 +258,7 @@ def level_attacks(
 
 def best_level(
     members: Float[Tensor, "T n"],
-    others: Float[Tensor, "T m"],
+    others: Float[Tensor, "_ m"],
     generator: torch.Generator,
     *,
     rate: float = RATE,
@@ -287,7 +287,7 @@ def best_level(
 
 def combined_levels(
     members: Float[Tensor, "T n"],
-    others: Float[Tensor, "T m"],
+    others: Float[Tensor, "_ m"],
     generator: torch.Generator,
     *,
     rate: float = RATE,

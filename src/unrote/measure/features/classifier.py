@@ -23,7 +23,7 @@ FEWEST = 40
 """Labelled images below which no classifier is trained."""
 
 _WIDTHS = (24, 48, 64)
-_BATCH = 128
+_BATCH = 64
 _SHIFT = 2  # pixels by which training images are moved at random
 
 
@@ -40,12 +40,12 @@ class Schedule:
         images_seen: training images times epochs, at most; bounds the time for large sets.
     """
 
-    epochs: int = 16
-    patience: int = 3
+    epochs: int = 60
+    patience: int = 6
     learning_rate: float = 2e-3
     held_out: float = 0.2
     stopping: float = 0.1
-    images_seen: int = 60_000
+    images_seen: int = 80_000
 
 
 class SmallNetwork(nn.Module):

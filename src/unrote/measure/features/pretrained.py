@@ -94,27 +94,35 @@ def open_clip(
     vision = config.get("vision_config", config)
     _check_patch(spelling, profile, int(vision.get("patch_size", 32)), shape)
     notes = _recognised(path, CLIP_MODELS, sha256)
-    if "CLIPVisionModel" in config.get("architectures", []):
-        model = _loaded(spelling, path, lambda t: t.CLIPVisionModel)
+    embed, lacking = _clip_parts(spelling, path, config, device)
+    if lacking:
         notes += (f"{path.name} holds no projection, so features are the vision tower's pooled output.",)
-        name = "pooler_output"
-    else:
-        model = _loaded(spelling, path, lambda t: t.CLIPVisionModelWithProjection)
-        name = "image_embeds"
-    model = model.to(device)
-
-    def network(x: Tensor) -> Tensor:
-        return getattr(model(pixel_values=x), name)
 
     return FeatureMap(
         name=f"clip:{path.name}",
         profile=profile,
         weights=weights,
-        dimension=probe(spelling, profile, network, shape, device),
-        network=network,
+        dimension=probe(spelling, profile, embed, shape, device),
+        network=embed,
         device=device,
         notes=notes,
     )
+
+
+def _clip_parts(
+    spelling: str, path: Path, config: dict[str, Any], device: torch.device
+) -> tuple[Callable[[Tensor], Tensor], bool]:
+    """Images -> embeddings, and whether a projection is lacking."""
+    if config["model_type"] == "clip":
+        # The configuration of the vision tower alone may state another width of the projection.
+        whole = _loaded(spelling, path, lambda t: t.CLIPModel)
+        tower, projection = whole.vision_model.to(device), whole.visual_projection.to(device)
+        return lambda x: projection(tower(pixel_values=x).pooler_output), False
+    if "CLIPVisionModelWithProjection" in (config.get("architectures") or []):
+        projected = _loaded(spelling, path, lambda t: t.CLIPVisionModelWithProjection).to(device)
+        return lambda x: projected(pixel_values=x).image_embeds, False
+    alone = _loaded(spelling, path, lambda t: t.CLIPVisionModel).to(device)
+    return lambda x: alone(pixel_values=x).pooler_output, True
 
 
 def open_inception(
