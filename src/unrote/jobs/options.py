@@ -213,6 +213,8 @@ class ReproduceOptions(Common):
     """Which experiment, for example first-look; without one the experiments are listed."""
     scale: Literal["smoke", "laptop", "paper"] = "smoke"
     """Seconds, minutes on two cores, or the paper's own scale on a GPU."""
+    data: Path | None = None
+    """A folder of picture sets (fashion_mnist, as Parquet) for the experiments that need them; also UNROTE_DATA."""
     out: Path = Path("reproduction")
     workers: int = 2
     """Processes."""

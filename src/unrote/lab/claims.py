@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrote.contracts import Estimate
+from unrote.report.blocks import Block
+from unrote.report.format import Value, quantity
 from unrote.sweeps import key_of
 
 HELD, PARTLY, FAILED, UNTESTED = "held", "partly", "failed", "not tested at this scale"
@@ -27,6 +29,7 @@ class Claim:
         tested: data, model, sizes: what is run.
         rule: when the verdict is held, partly or failed, in words.
         measure: the runs of all seeds -> the measured number and its verdict.
+        show: how the measured number is written.
     """
 
     id: str
@@ -36,6 +39,17 @@ class Claim:
     tested: str
     rule: str
     measure: Callable[[Sequence[Row]], tuple[Estimate, str]]
+    show: Callable[[Value], str] = quantity
+
+
+def nothing(rows: Sequence[Row]) -> tuple[Block, ...]:
+    """No figures: the claims and the runs say all."""
+    return ()
+
+
+def no_sets(scale: str) -> tuple[str, ...]:
+    """No picture sets: the data is synthetic or ships with a dependency."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Experiment:
         configurations: scale -> one JSON configuration for each run, seeds included.
         run: configuration -> result, both JSON.
         claims: what the runs decide.
+        show: figures and words made of whatever runs there are.
+        sets: scale -> names of the picture sets that its runs read.
     """
 
     name: str
@@ -57,6 +73,8 @@ class Experiment:
     configurations: Callable[[str], Sequence[Mapping[str, Any]]]
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     claims: tuple[Claim, ...]
+    show: Callable[[Sequence[Row]], tuple[Block, ...]] = nothing
+    sets: Callable[[str], tuple[str, ...]] = no_sets
 
     def specification(self) -> str:
         """A hash of everything that is fixed before the runs: configurations, statements and rules."""
@@ -84,6 +102,7 @@ def judge(experiment: Experiment, scale: str, rows: Sequence[Row]) -> list[dict[
                 "tested": claim.tested,
                 "rule": claim.rule,
                 "measured": None if measured is None else measured.as_dict(),
+                "number": "" if measured is None else claim.show(measured),
                 "runs": len(counted),
                 "scale": scale,
                 "verdict": verdict,

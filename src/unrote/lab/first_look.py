@@ -12,6 +12,7 @@ from unrote.contracts import Estimate
 from unrote.jobs.demonstration import configuration, count_copies
 from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
 from unrote.measure.estimate import newcombe, wilson
+from unrote.report.format import ratio
 
 SMALL, LARGE, SHARE = 32, 1024, 0.25
 SEEDS = (0, 1, 2, 3, 4)
@@ -97,6 +98,7 @@ CLAIMS = (
         f"{SMALL} images; {TESTED}",
         f"held if the 95 % interval of the mean over seeds lies above {SHARE:g}; partly if only the mean does",
         small_is_copied,
+        ratio,
     ),
     Claim(
         "large-set-is-not",
@@ -107,6 +109,7 @@ CLAIMS = (
         "held if at no seed Newcombe's 95 % interval of copies minus copies among fresh digits lies above 0; partly "
         "if it does at some seeds",
         large_is_not,
+        ratio,
     ),
     Claim(
         "size-decides",
@@ -116,6 +119,7 @@ CLAIMS = (
         f"{SMALL} against {LARGE} images; {TESTED}",
         "held if at every seed the Wilson intervals of the two sizes do not overlap; partly if at some seeds",
         they_differ,
+        ratio,
     ),
 )
 

@@ -8,31 +8,40 @@ earlier specification stay in the file and are counted as such; they decide noth
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from unrote.contracts import Estimate, InputError
+from unrote.contracts import InputError
 from unrote.jobs.options import ClaimsOptions, ReproduceOptions
 from unrote.jobs.output import document, plain, progress, versions, workspace, write_document
 from unrote.lab.claims import Experiment, Row, judge
-from unrote.report import blocks
-from unrote.report.format import ratio
+from unrote.lab.pages import page
+from unrote.lab.pictures import FOLDER, spelling
 from unrote.report.page import write
-from unrote.sweeps import sweep
+from unrote.sweeps import key_of, sweep
 
-PLACES = {"first-look": "unrote.lab.first_look"}
-"""Experiments by name, and the module whose EXPERIMENT they are."""
+PLACES = {
+    "first-look": "unrote.lab.first_look",
+    "crossover/losses": "unrote.lab.crossover.losses",
+    "crossover/transition": "unrote.lab.crossover.transition",
+    "crossover/sweep": "unrote.lab.crossover.sweep",
+    "crossover/prediction": "unrote.lab.crossover.prediction",
+    "crossover/colours": "unrote.lab.crossover.colours",
+    "crossover/scale": "unrote.lab.crossover.scale",
+}
+"""Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 
 LEDGER = Path(__file__).with_name("ledger")
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Verdicts of one experiment on the runs of this call."""
+    """Verdicts of one experiment, or of a group, on the runs of this call."""
 
     claims: list[dict[str, Any]]
     content: dict[str, Any]
@@ -67,10 +76,9 @@ class Ledger:
 
 def line(claim: dict[str, Any]) -> str:
     """One claim in one line: verdict, name, source, the measured number and the number of runs."""
-    measured = claim["measured"]
-    number = "" if measured is None else ratio(Estimate(**measured))
     where = f"{claim['paper']} {claim['source']}"
-    return f"{claim['verdict']:<8} {claim['id']} ({where}, {claim['scale']}): {number or 'no complete set of runs'}"
+    number = claim["number"] or "no complete set of runs"
+    return f"{claim['verdict']:<8} {claim['id']} ({where}, {claim['scale']}): {number}"
 
 
 def experiment(name: str) -> Experiment:
@@ -80,32 +88,53 @@ def experiment(name: str) -> Experiment:
         InputError: for a name that is not known.
     """
     if name not in PLACES:
+        groups = sorted({known.partition("/")[0] for known in PLACES if "/" in known})
         raise InputError(
-            f"There is no experiment called {name!r}; the experiments are {', '.join(PLACES)}. "
-            "Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
+            f"There is no experiment called {name!r}; the experiments are {', '.join(PLACES)}, and the groups "
+            f"{', '.join(groups)}. Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
         )
     found: Experiment = import_module(PLACES[name]).EXPERIMENT
     return found
 
 
+def named(name: str) -> list[Experiment]:
+    """The experiment of a name, or all of a group: `crossover` is every crossover/..."""
+    group = [known for known in PLACES if known.startswith(f"{name}/")]
+    return [experiment(one) for one in group or [name]]
+
+
 def reproduce(options: ReproduceOptions) -> Reproduction:
-    """Run an experiment at a scale, judge its claims, write a page; with record, extend the ledger."""
-    chosen = experiment(options.experiment)
-    configurations = list(chosen.configurations(options.scale))
-    identity = {"experiment": chosen.name, "runs": configurations}
+    """Run an experiment or a group at a scale, judge its claims, write a page; may extend the ledger."""
+    chosen = named(options.experiment)
+    if options.data is not None:
+        os.environ[FOLDER] = str(options.data.resolve())  # the processes of a sweep inherit it
+    for needed in sorted({name for one in chosen for name in one.sets(options.scale)}):
+        spelling(needed)  # before anything runs for minutes
+    plans = [list(one.configurations(options.scale)) for one in chosen]
+    identity = {"experiment": options.experiment, "runs": plans}
     with workspace(options.out, options.overwrite, identity) as folder:
-        rows: list[Row] = []
-        with progress(chosen.name, len(configurations)) as advance:
-            for configuration, result in sweep(chosen.run, configurations, folder / "runs", options.workers):
-                rows.append({"configuration": dict(configuration), "result": dict(result)})
-                advance(1)
-        claims = judge(chosen, options.scale, rows)
-        content = document("reproduce", {}, options, {"claims": claims, "runs": rows})
-        write(_page(chosen, options.scale, claims, rows), folder / "report.html")
+        made = []
+        for one, plan in zip(chosen, plans, strict=True):
+            rows = runs_of(one, plan, folder / "runs", options.workers)
+            if options.record:
+                record(one, options.scale, rows)
+            made.append((one, judge(one, options.scale, rows), rows))
+        claims = [claim for _, judged, _ in made for claim in judged]
+        runs = [dict(row) for _, _, rows in made for row in rows]
+        content = document("reproduce", {}, options, {"claims": claims, "runs": runs})
+        write(page(options.experiment, options.scale, made), folder / "report.html")
         write_document(content, folder)
-        if options.record:
-            record(chosen, options.scale, rows)
     return Reproduction(claims, content, options.out)
+
+
+def runs_of(chosen: Experiment, plan: Sequence[Mapping[str, Any]], store: Path, workers: int) -> list[Row]:
+    """The runs of a plan in its order, those that are stored already included."""
+    found = {}
+    with progress(chosen.name, len(plan)) as advance:
+        for configuration, result in sweep(chosen.run, plan, store, workers):
+            found[key_of(configuration)] = {"configuration": dict(configuration), "result": dict(result)}
+            advance(1)
+    return [found[key_of(configuration)] for configuration in plan]
 
 
 def record(chosen: Experiment, scale: str, rows: Sequence[Row]) -> None:
@@ -118,14 +147,14 @@ def record(chosen: Experiment, scale: str, rows: Sequence[Row]) -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
     }
-    with (LEDGER / f"{chosen.name}.jsonl").open("a", encoding="utf-8") as file:
+    with (LEDGER / f"{chosen.name.replace('/', '-')}.jsonl").open("a", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(plain(stamp | dict(row)), allow_nan=False) + "\n")
 
 
 def recorded(chosen: Experiment) -> tuple[list[Row], int]:
     """The recorded runs of the present specification, and how many others the ledger holds."""
-    path = LEDGER / f"{chosen.name}.jsonl"
+    path = LEDGER / f"{chosen.name.replace('/', '-')}.jsonl"
     rows = (
         [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     )
@@ -143,41 +172,3 @@ def claims(options: ClaimsOptions | None = None) -> Ledger:
         for claim in judge(chosen, chosen.scale, rows):
             table.append(claim | {"experiment": name, "other_runs": others})
     return Ledger(table)
-
-
-def _page(
-    chosen: Experiment, scale: str, claims: Sequence[dict[str, Any]], rows: Sequence[Row]
-) -> blocks.Page:
-    """Claims with verdicts, then every run."""
-    verdicts = blocks.Table(
-        (
-            *map(blocks.Column, ("claim", "source", "says", "rule")),
-            blocks.Column("measured", ratio),
-            blocks.Column("verdict"),
-        ),
-        tuple(
-            (
-                claim["id"],
-                f"{claim['paper']} {claim['source']}",
-                claim["says"],
-                claim["rule"],
-                Estimate(**claim["measured"]) if claim["measured"] else None,
-                claim["verdict"],
-            )
-            for claim in claims
-        ),
-        "Claims, with the rule that was fixed before the runs",
-    )
-    runs = blocks.Table(
-        (blocks.Column("configuration"), blocks.Column("result")),
-        tuple((json.dumps(row["configuration"]), json.dumps(row["result"])[:2000]) for row in rows),
-        "Every run",
-        sortable=False,
-    )
-    decided = ", ".join(f"{claim['id']}: {claim['verdict']}" for claim in claims)
-    return blocks.Page(
-        title=f"{chosen.name}, {scale} scale",
-        lead=chosen.about,
-        verdict=blocks.Verdict(decided),
-        sections=(blocks.Section("Claims", (verdicts,)), blocks.Section("Runs", (runs,))),
-    )

@@ -1,4 +1,4 @@
-"""Three drawings, each with its caption, its numbers and a second version for phones.
+"""Four drawings, each with its caption, its numbers and a second version for phones.
 
 Colours are placeholders that the page's theme fills; lines differ in dashes as well as in colour and
 are labelled where they end.
@@ -169,6 +169,59 @@ def curves(
         frame.name_lines(axes, ends, draw_marks(axes, lines, intervals))
 
     table = _curve_table(series, x_label, y_label, show_x, show_y)
+    return Figure(finish(paint, WIDE), caption, alt, table, finish(paint, NARROW))
+
+
+MARKERS = ("o", "s", "^", "D", "v")
+"""Shapes of points, so that colours are not all that tells series apart."""
+
+
+def clouds(
+    series: Sequence[Curve],
+    *,
+    x_label: str,
+    y_label: str,
+    caption: str,
+    alt: str,
+    diagonal: bool = False,
+    show_x: Callable[[Number], str] = number,
+    show_y: Callable[[Number], str] = number,
+) -> Figure:
+    """Points that no line joins, such as predictions against measurements.
+
+    Args:
+        series: groups of points; x may stand in any order and repeat.
+        x_label, y_label: what the axes are, with units.
+        caption, alt: words below the figure, words instead of it.
+        diagonal: whether to rule the line on which both coordinates are equal.
+        show_x, show_y: how numbers of an axis are written; ``percent`` for fractions.
+
+    Raises:
+        ValueError: if there is no point to draw.
+    """
+    points = [(c.name, x, y) for c in series for x, y in zip(c.x, c.y, strict=True) if y is not None]
+    if not points:
+        raise ValueError("clouds need at least one point that can be drawn")
+
+    def paint(axes: Axes, frame: Frame) -> None:
+        scale_x(axes, False, show_x)
+        scale_y(axes, False, show_y)
+        for index, cloud in enumerate(series):
+            y = _masked(cloud.y, False)
+            style = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
+            axes.scatter(
+                np.asarray(cloud.x, float), y, s=16, alpha=0.6, linewidths=0, label=label(cloud.name), **style
+            )
+        if diagonal:
+            axes.axline(
+                (points[0][1], points[0][1]), slope=1, color=INK, linewidth=1, linestyle=(0, (3, 2)), zorder=1
+            )
+        axes.set_xlabel(label(x_label))
+        axes.set_ylabel(label(y_label))
+        frame.legend(axes, 0)
+
+    columns = (Column("series"), Column(x_label, show_x), Column(y_label, show_y))  # type: ignore[arg-type]
+    table = Table(columns, tuple(points), f"{y_label} and {x_label}")
     return Figure(finish(paint, WIDE), caption, alt, table, finish(paint, NARROW))
 
 
