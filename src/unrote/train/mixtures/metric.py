@@ -96,7 +96,7 @@ def covariance_loss(
     within: Float[Tensor, "D D"],
     levels: Float[Tensor, " T"],
     weighting: Weighting = flat,
-    covariance: Float[Tensor, "D D"] | None = None,
+    covariance: Float[Tensor, "P Q"] | None = None,
 ) -> float:
     """The one-hot training loss of a mixture with a shared covariance, from the scatter alone.
 
@@ -128,7 +128,7 @@ def covariance_loss(
 def fixed_covariance(
     x: Shaped[Tensor, "N D"],
     start: Clusters,
-    covariance: Float[Tensor, "D D"],
+    covariance: Float[Tensor, "P Q"],
     levels: Float[Tensor, " T"],
     weighting: Weighting = flat,
 ) -> Shared:

@@ -85,7 +85,7 @@ def subspace_start(
     return torch.stack(directions)
 
 
-def subspaces(x: Shaped[Tensor, "N C n"], start: Float[Tensor, "M n"], *, rounds: int = 1000) -> Subspaces:
+def subspaces(x: Shaped[Tensor, "N C n"], start: Float[Tensor, "M _"], *, rounds: int = 1000) -> Subspaces:
     """K-subspaces: every point to the template that explains most of it, every template a leading singular vector.
 
     Minimises R = (1/N) sum_n min_k |X_n|^2 - |X_n e_k|^2 by alternation, colours held at zero. With one variance
@@ -128,7 +128,7 @@ def subspaces(x: Shaped[Tensor, "N C n"], start: Float[Tensor, "M n"], *, rounds
 
 def coloured(
     x: Shaped[Tensor, "N C n"],
-    start: Int[Tensor, " N"],
+    start: Int[Tensor, " _"],
     levels: Float[Tensor, " T"],
     weighting: Weighting = flat,
     *,
@@ -157,13 +157,14 @@ def coloured(
     Source: docs/kmeans.md, section 5; 000 section 4.2 and H.4 for the model.
     """
     points, tolerance = _points(x)
-    if len(start) != len(points) or rounds < 1 or int(torch.bincount(start).min()) == 0:
+    used = start.unique()
+    if len(start) != len(points) or rounds < 1 or used.tolist() != list(range(len(used))):
         raise InputError(
             f"A partition of {len(start)} points and {rounds} rounds came for {len(points)} points; each point needs a "
             "component, each component a point, and there must be a round; take the assignment of a clustering."
         )
     law = _Law(check_levels(levels), weighting, x.shape[1])
-    count, found, history = int(start.max()) + 1, start, list[float]()
+    count, found, history = len(used), start, list[float]()
     lines: list[Tensor | None] = [None] * count
     for _ in range(rounds):
         fits = [law.fit(points[found == k], lines[k]) for k in range(count)]
