@@ -42,7 +42,7 @@ def as_table(pixels: np.ndarray, labels: Sequence[int], level: int = 6) -> pa.Ta
 
 def save_stream(table: pa.Table, path: Path, batch: int = 3) -> None:
     """An Arrow stream, as `datasets` writes it."""
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+    with path.open("wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=batch)
 
 

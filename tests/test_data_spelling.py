@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrote.contracts import InputError
-from unrote.data.choosing import choose
 from unrote.data.spelling import Spelling, parse, printable
 
 
@@ -25,6 +23,38 @@ def test_every_mixture_of_suffixes_comes_back(tmp_path, split, limit, label):
     )
     for path in (str(tmp_path), "digits"):
         assert parse(path + suffix) == Spelling(path + suffix, path, split, limit, label)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start", "limit"),
+    [("@3:9", 3, 6), ("@:9", 0, 9), ("@4:", 4, None), ("@0:1", 0, 1), ("@5", 0, 5)],
+)
+def test_a_range_has_a_start_and_a_stop(tmp_path, suffix, start, limit):
+    for path in (str(tmp_path), "digits", "hf:owner/name", f"{tmp_path}:train"):
+        found = parse(f"{path}{suffix}?label=3")
+        assert (found.start, found.limit, found.label) == (start, limit, "3")
+        assert found.split == ("train" if path.endswith(":train") else None)
+
+
+def test_several_things_are_asked_for_with_and():
+    text = "hf:owner/na-me.2:train@5?label=a&b,c&config=x y&label=d&download=yes"
+    label = "a&b,c,d"
+    found = parse(text)
+    assert found == Spelling(text, "hf:owner/na-me.2", "train", 5, label, config="x y", download=True)
+    assert parse("digits?config=a?b&label=c&other=d").label == "c&other=d"
+    for wrong in ("digits?config=a&config=b", "digits?download=yes&download=yes"):
+        with pytest.raises(InputError, match=r"twice\. Only labels may be several"):
+            parse(wrong)
+    with pytest.raises(InputError, match=r"only value is download=yes"):
+        parse("hf:owner/name?download=maybe")
+
+
+def test_a_name_on_the_hub_gives_way_to_a_file_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("hf:owner/name").on_hub
+    assert parse("hf:mnist:test").path == "hf:mnist"
+    (tmp_path / "hf:owner" / "name").mkdir(parents=True)
+    assert not parse("hf:owner/name").on_hub
 
 
 @pytest.mark.parametrize("name", ["a:train", "a@5", "a?label=3", "C:x@2?label=y:z", "a b", "ü", "-x"])
@@ -51,7 +81,9 @@ def test_a_windows_drive_is_no_split(tmp_path, monkeypatch):
     assert parse("C:\\sets\\cars:train@5").path == "C:\\sets\\cars"
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1.5", "", "ten", "1_0", "９", "9" * 5000])
+@pytest.mark.parametrize(
+    "limit", ["0", "-1", "1.5", "", "ten", "1_0", "９", "9" * 5000, ":", "5:5", "9:3", "-1:3", "1:2:3"]
+)
 def test_a_limit_is_a_whole_number_of_at_least_one(limit):
     with pytest.raises(InputError, match="whole number of at least 1"):
         parse(f"digits@{limit}")
@@ -91,32 +123,3 @@ def test_any_file_name_prints_as_one_line_of_utf8(raw):
     text = printable(os.fsdecode(raw))
     assert len(text.encode("utf-8").splitlines()) <= 1
     assert text.isprintable() or " " in text.replace("\u3000", " ").replace("\u00a0", " ")
-
-
-LABELS = np.array([2, 0, 2, 1, 2, 0])
-
-
-def test_the_label_is_taken_first_and_then_the_limit_in_order():
-    spelling = Spelling("x", "x", limit=2, label="2")
-    assert choose(spelling, 6, LABELS, ()).tolist() == [0, 2]
-    assert choose(Spelling("x", "x", limit=3), 6, None, ()).tolist() == [0, 1, 2]
-
-
-def test_a_class_name_goes_before_a_class_number():
-    assert choose(Spelling("x", "x", label="0"), 6, LABELS, ("9", "8", "0")).tolist() == [0, 2, 4]
-    assert choose(Spelling("x", "x", label="1"), 6, LABELS, ("cat", "dog", "owl")).tolist() == [3]
-
-
-def test_label_and_limit_errors_say_what_there_is():
-    with pytest.raises(InputError, match=r"there are 3 with the label 'owl'.*at most 3"):
-        choose(Spelling("x@4", "x", limit=4, label="owl"), 6, LABELS, ("cat", "dog", "owl"))
-    with pytest.raises(InputError, match="labels here are cat, dog, owl"):
-        choose(Spelling("x", "x", label="cow"), 6, LABELS, ("cat", "dog", "owl"))
-    with pytest.raises(InputError, match="labels here are 0, 1, 2"):
-        choose(Spelling("x", "x", label="3"), 6, LABELS, ())
-    with pytest.raises(InputError, match="holds no images with the label 'elk'"):
-        choose(Spelling("x", "x", label="elk"), 6, LABELS, ("cat", "dog", "owl", "elk"))
-    with pytest.raises(InputError, match="has no labels"):
-        choose(Spelling("x", "x", label="3"), 6, None, ())
-    with pytest.raises(InputError, match=r"there are 6\b"):
-        choose(Spelling("x@7", "x", limit=7), 6, None, ())

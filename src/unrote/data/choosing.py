@@ -111,6 +111,6 @@ def _class(word: str, present: np.ndarray, label_names: tuple[str, ...]) -> list
     for form in dict.fromkeys((printable(word), printable(word.strip()))):
         if form in label_names:  # a name goes before a number: class folders may be called 7 and 9
             return [i for i, name in enumerate(label_names) if name == form]
-    if re.fullmatch("-?[0-9]{1,18}", word) and int(word) in present:
+    if re.fullmatch("-?[0-9]{1,18}", word.strip()) and int(word) in present:
         return [int(word)]
     return []

@@ -60,12 +60,12 @@ def open_saved(spelling: Spelling, resize: int | None) -> Source:
 
 
 def _pick_split(spelling: Spelling, folder: Path) -> Path:
-    splits = [str(name) for name in _listed(_read_json(spelling, folder / _SPLITS), "splits")]
-    listed = ", ".join(map(printable, splits)) or "none"
+    splits = _listed(_read_json(spelling, folder / _SPLITS), "splits")
+    listed = ", ".join(printable(str(split)) for split in splits) or "none"
     if spelling.split is None and len(splits) != 1:
         raise InputError(
             f"'{spelling}' holds several splits: {listed}. Choose one, for example "
-            f"'{printable(spelling.path)}:{splits[0] if splits else 'train'}'."
+            f"'{printable(spelling.path)}:{printable(str(splits[0])) if splits else 'train'}'."
         )
     wanted = splits[0] if spelling.split is None else spelling.split
     if wanted not in splits:
@@ -133,14 +133,15 @@ class ArrowTable:
                     f"{told} of '{spec}' has other image or label columns or classes than "
                     f"{printable(files[0].name)}. All files of a set need the same; save it again."
                 )
+        names = [name for name in (self.columns.image, self.columns.label) if name is not None]
+        for table, file in zip(tables, files, strict=True):
+            try:
+                for name in names:
+                    table.column(name).validate(full=True)  # damaged offsets would lead outside of the file
+            except (pa.ArrowException, ValueError) as error:
+                raise _broken(spec, file, error) from error
         pieces = [table.column(self.columns.image) for table in tables]
-        if self.columns.label is not None:
-            self._label = [table.column(self.columns.label) for table in tables]
-        try:
-            for piece in pieces:
-                piece.validate(full=True)  # offsets in a damaged file would lead outside of it
-        except pa.ArrowException as error:
-            raise _broken(spec, files[0], error) from error
+        self._label = [table.column(name) for table in tables for name in names[1:]]
         self._chunks = [chunk for piece in pieces for chunk in piece.chunks if len(chunk)]
         self._ends = np.cumsum([len(chunk) for chunk in self._chunks], dtype=np.int64)
         self.count = int(self._ends[-1]) if self._chunks else 0

@@ -109,8 +109,13 @@ def describe(schema: Any, file: str) -> Columns:
         InputError: where there is no image column, or several.
     """
     features = _features(schema.metadata)
-    image = _image_column(schema, file)
-    label, notes = _label_column(schema, features)
+    try:
+        image = _image_column(schema, file)
+        label, notes = _label_column(schema, features)
+    except UnicodeDecodeError as error:  # pyarrow decodes a name when it is asked for
+        raise InputError(
+            f"{file} is damaged: the names of its columns are not text. Download or write it again."
+        ) from error
     names = features.get(label, {}).get("names") if label is not None else None
     return Columns(image, label, tuple(printable(str(name)) for name in names or ()), notes)
 
