@@ -208,8 +208,8 @@ class MixtureDenoiser(nn.Module):
         flat = x.reshape(len(x), -1) if len(x) else x.reshape(0, dimension)
         if flat.shape[1] != dimension:
             raise ValueError(f"rows have {flat.shape[1]} numbers, but the mixture has {dimension} dimensions")
-        if len(x) and not float(sigma.min()) > 0:
-            raise ValueError(f"levels must be positive, got one of {float(sigma.min())}")
+        if len(x) and not float(sigma.detach().min()) > 0:
+            raise ValueError(f"levels must be positive, got one of {float(sigma.detach().min())}")
         flat, s2 = flat.double(), sigma.double().square()
         rows = max(1, self.memory // (8 * self.shape.width(dimension, count)))
         for start in range(0, max(1, len(flat)), rows):
