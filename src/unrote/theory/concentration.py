@@ -184,7 +184,7 @@ def covered(kept: int, weights: Float[Tensor, " K"], least: int = 1) -> float:
         log_total += times * math.log(total)
         # One factor at a time would need more than M + 1 points; what wraps around is cut off after each power.
         spectrum = _truncated(
-            spectrum * _power(np.fft.rfft(law / total, size), times, kept, size), kept, size
+            spectrum * _power(np.fft.rfft(law / total, size), int(times), kept, size), kept, size
         )
     at_kept = np.fft.irfft(spectrum, size)[kept]
     return float(

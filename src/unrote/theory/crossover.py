@@ -183,7 +183,8 @@ def crossover_at_dimension(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if difference(middle) > 0 else (low, middle)
-    return crossing(torch.tensor([low, high]), torch.tensor([difference(low), difference(high)]), 0.0)
+    ends = torch.tensor([difference(low), difference(high)], dtype=torch.float64)
+    return crossing(torch.tensor([low, high]), ends, 0.0)
 
 
 def crossing(sizes: Int[Tensor, " S"], values: Float[Tensor, " S"], threshold: float) -> float | None:

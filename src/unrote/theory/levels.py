@@ -133,8 +133,8 @@ NAMED: dict[str, Callable[[Tensor], Tensor]] = {
     "psi": training,
     "1-t^2": signal,
     "t^2": noise,
-    "min(psi,1)": capped(1),
-    "min(psi,5)": capped(5),
+    "min(psi,1)": capped(1.0),
+    "min(psi,5)": capped(5.0),
     "1/psi": inverse,
 }
 """The weightings under the names that the command line and figures use."""

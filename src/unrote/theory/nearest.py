@@ -225,7 +225,7 @@ def _cumulative(dimension: int, noncentral: Array, u: Array) -> Array:
 
 def _log_survival(below: Array) -> Array:
     with np.errstate(divide="ignore"):
-        return np.log1p(-below)
+        return np.asarray(np.log1p(-np.minimum(below, 1.0)))
 
 
 def _power(kept: float) -> Callable[[Array], Array]:

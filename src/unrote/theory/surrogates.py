@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unrote.contracts import Denoiser, over
 from unrote.theory.crossover import crossing
 from unrote.theory.levels import Levels, Weighting, probabilities
 
@@ -44,9 +45,7 @@ class SurrogateLosses:
 
 def surrogate_losses(
     x: Float[Tensor, "N D"],
-    means: Float[Tensor, "K D"],
-    spread: float,
-    weights: Float[Tensor, " K"],
+    truth: Denoiser,
     levels: Levels,
     sizes: Int[Tensor, " S"],
     generator: torch.Generator,
@@ -57,7 +56,7 @@ def surrogate_losses(
 
     Args:
         x: training data (N,D).
-        means, spread, weights: of the true isotropic mixture: (K,D), sigma*^2, (K,).
+        truth: E[x0 | x] of the true distribution, with any covariance: `isotropic_denoiser` or `denoise.mixture`'s.
         levels: noise levels; their masses serve `SurrogateLosses.crossover`.
         sizes: M (S,), increasing, from 1 to N.
         generator: draws the order and the noise.
@@ -72,7 +71,7 @@ def surrogate_losses(
     if rows is not None and not 1 <= rows <= count:
         raise ValueError(f"losses can be averaged over 1 to {count} samples, got {rows}")
     used = count if rows is None else rows
-    x, means, weights = x.double(), means.double(), probabilities(weights)
+    x = x.double()
     partial = torch.zeros(repeats, len(levels.sigma), len(sizes), dtype=torch.float64)
     generalising = torch.zeros(repeats, len(levels.sigma), dtype=torch.float64)
     for repeat in range(repeats):
@@ -84,9 +83,34 @@ def surrogate_losses(
             logits = _Logits(at, noise, data)
             for level, sigma in enumerate(levels.sigma.tolist()):
                 partial[repeat, level] += _nested(logits.at(sigma), data, at, sizes) / used
-                guess = _true(at + sigma * noise, means, spread, weights, sigma)
+                guess = truth(at + sigma * noise, torch.full((len(at),), sigma, dtype=torch.float64))
                 generalising[repeat, level] += (guess - at).square().sum() / used
     return SurrogateLosses(levels, sizes, generalising, partial)
+
+
+def isotropic_denoiser(means: Float[Tensor, "K D"], spread: float, weights: Float[Tensor, " K"]) -> Denoiser:
+    """E[x0 | x] of a mixture with covariances sigma*^2 I: (s x + sigma^2 sum_k p_k mu_k) / (s + sigma^2), s = sigma*^2.
+
+    p is the softmax of log w_k - |x - mu_k|^2 / (2 (s + sigma^2)).
+
+    Args:
+        means: (K,D).
+        spread: sigma*^2.
+        weights: (K,), summing to one.
+
+    Source: 000 equations (11) and (12), in x = x0 + sigma z.
+    """
+    mu, w = means.double(), probabilities(weights)
+
+    def denoise(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None:
+            raise ValueError("the mixture has no condition")
+        level = over(sigma.double(), x) ** 2
+        v = spread + level
+        p = torch.softmax(torch.log(w) + (x.double() @ mu.T - mu.square().sum(1) / 2) / v, 1)
+        return (spread * x.double() + level * (p @ mu)) / v
+
+    return denoise
 
 
 def memorizing_loss(
@@ -194,10 +218,3 @@ def _nested(logits: Tensor, data: Tensor, target: Tensor, sizes: Tensor) -> Tens
         weight, top, start = weight * shrink + p.sum(1), raised, size
         out[s] = (total / weight[:, None] - target).square().sum()
     return out
-
-
-def _true(y: Tensor, means: Tensor, spread: float, weights: Tensor, sigma: float) -> Tensor:
-    """The denoiser of the true isotropic mixture, 000 equation (11) in x = x0 + sigma z."""
-    v = spread + sigma**2
-    p = torch.softmax(torch.log(weights) + (y @ means.T - means.square().sum(1) / 2) / v, 1)
-    return (spread * y + sigma**2 * (p @ means)) / v
