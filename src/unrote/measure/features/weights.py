@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,8 +235,12 @@ def _load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
+            # PyTorch itself does not look at the checksums, and would load a flipped bit as a weight.
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}). Fetch it again.") from error
+    if damaged is not None:
+        raise InputError(f"{path} is damaged: its part {damaged} does not have its checksum. Fetch it again.")
     if not any("/code/" in name for name in names):
         raise InputError(f"{path} was written by torch.save and is a pickle: {refusal}.")
     try:
