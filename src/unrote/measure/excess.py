@@ -157,8 +157,8 @@ def stein_loss(
     l_i = mean_s (sigma^4 [|x0 - m|^2 + (2 variance / v) sum_k p_k |mu_k - m|^2] + variance^2 sigma^2 D) / v^2
 
     with v = variance + sigma^2, p the posterior at x0_i + sigma z_si and m = sum_k p_k mu_k: the noise acts only
-    through p. Unbiased. Where p is one-hot with all but a negligible probability (proven row by row with the
-    closed form of E min(1, p_j / p_i) for Gaussian noise) no noise is drawn at all. The difference between a
+    through p. Unbiased. Where p is one-hot with all but a negligible probability (proven row by row by
+    Chernoff's bound on E min(1, p_j / p_i)) no noise is drawn at all. The difference between a
     model's value and that with ``means=x0, variance=0`` is a low-variance form of `excess_loss`.
 
     Args:
@@ -224,14 +224,15 @@ def _tail(square: Tensor, nearest: Tensor, between: Tensor, variance: float, sig
     """Bound on what all components but the nearest change in E[|x0 - m|^2 + (2 variance / v) tr Cov_p(mu)], (N,).
 
     With G = log p_i - log p_j ~ N(a, b^2), a = (|x0 - mu_j|^2 - |x0 - mu_i|^2) / 2v and b = sigma |mu_i - mu_j| / v,
-    E p_j <= E min(1, exp(-G)) = Phi(-a/b) + exp(b^2/2 - a) Phi(a/b - b).
+    E p_j <= E min(1, exp(-G)) <= exp(theta^2 b^2 / 2 - theta a) for all theta in [0, 1]; best is a / b^2.
     """
     v = variance + sigma**2
     a = (square - nearest[:, None]) / (2 * v)
-    b = (sigma / v * between).clamp(min=1e-300)
-    share = torch.special.ndtr(-a / b) + torch.exp(b.square() / 2 - a + torch.special.log_ndtr(a / b - b))
+    b2 = (sigma / v * between).square().clamp(min=1e-300)
+    theta = (a / b2).clamp(0, 1)
+    share = torch.exp(theta * (theta * b2 / 2 - a))
     change = torch.maximum((square - nearest[:, None]).abs(), 2 * nearest.sqrt()[:, None] * between)
-    return (share.clamp(max=1) * (change + 2 * variance / v * between.square())).sum(1)
+    return (share * (change + 2 * variance / v * between.square())).sum(1)
 
 
 def _noised(x0: Tensor, sigma: float, generator: Randomness, draws: int) -> Iterator[tuple[Tensor, Tensor]]:
