@@ -108,13 +108,16 @@ def lloyd(x: Float[Tensor, "N D"], start: Float[Tensor, "M _"], *, sweeps: int =
         raise InputError(
             f"Lloyd's algorithm was given {sweeps} sweeps; it needs at least 1; leave it out for 1000."
         )
-    found = np.full(len(frame.x), -1)
-    for _ in range(sweeps):
-        before = found.copy()
-        _reassign(frame, means, found)
-        if (found == before).all():
+    found = lowest(frame, np.arange(len(frame.x)), means, np.ones(len(means)), None)[1]
+    touched = np.ones(len(means), dtype=bool)
+    for _ in range(sweeps - 1):
+        means, before = centroids(frame.x, found, means), found.copy()
+        _reassign(frame, means, found, touched)
+        changed = found != before
+        if not changed.any():
             break
-        means = centroids(frame.x, found, means)
+        touched = np.zeros(len(means), dtype=bool)
+        touched[found[changed]] = touched[before[changed]] = True
     return _clusters(frame, found, means)
 
 
@@ -236,14 +239,18 @@ def _clusters(frame: Frame, found: Whole, means: Reals) -> Clusters:
     return Clusters(torch.from_numpy(final), torch.from_numpy(found.astype(np.int64)), distortion)
 
 
-def _reassign(frame: Frame, means: Reals, found: Whole) -> None:
-    """Send every point to its nearest mean, in place; -1 has no mean yet."""
-    every = np.arange(len(found))
-    value, place = lowest(frame, every, means, np.ones(len(means)), None)
-    leaves = np.flatnonzero(found < 0)
-    if len(leaves) == 0:
-        leaves = np.flatnonzero(own_square(frame.x, means, found) - value > frame.tolerance)
-    found[leaves] = place[leaves]
+def _reassign(frame: Frame, means: Reals, found: Whole, touched: NDArray[np.bool_]) -> None:
+    """Send points to nearer means, in place; a point whose own mean rests looks only at those that moved."""
+    fresh = touched[found]
+    for rows, columns in (
+        (np.flatnonzero(fresh), np.arange(len(means))),
+        (np.flatnonzero(~fresh), np.flatnonzero(touched)),
+    ):
+        if len(rows) == 0:
+            continue
+        value, place = lowest(frame, rows, means[columns], np.ones(len(columns)), None)
+        nearer = own_square(frame.x[rows], means, found[rows]) - value > frame.tolerance
+        found[rows[nearer]] = columns[place[nearer]]
 
 
 def _cut(tree: WardTree, frame: Frame, count: int) -> tuple[Frame, Whole, Reals]:
