@@ -148,6 +148,26 @@ def test_truncated_files_are_refused(tmp_path, name, keep):
         open_images(tmp_path / name)
 
 
+def test_a_flipped_bit_in_a_tensor_file_is_remarked_on(tmp_path):
+    torch.save({"x": torch.from_numpy(X), "y": torch.from_numpy(Y)}, tmp_path / "a.pt")
+    assert len(open_images(tmp_path / "a.pt").notes) == 1
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    data[data.index(X.tobytes()) + 5] ^= 1
+    (tmp_path / "b.pt").write_bytes(data)
+    source = open_images(tmp_path / "b.pt")
+    assert "a checksum in '" in source.notes[1]
+    assert "does not hold: the file is damaged" in source.notes[1]
+
+
+def test_packed_or_locked_members_of_a_tensor_file_are_refused(tmp_path):
+    torch.save(torch.zeros(3, 5000, 5000, dtype=torch.uint8), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as one, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as other:
+        for name in one.namelist():
+            other.writestr(name, one.read(name))
+    with pytest.raises(InputError, match="zip bomb"):
+        open_images(tmp_path / "b.pt")
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_flipped_bit_in_an_npz_is_found(tmp_path, save):
     save(tmp_path / "a.npz", x=RNG.integers(0, 256, (20, 9, 9), dtype=np.uint8))

@@ -92,6 +92,36 @@ def test_a_configuration_that_would_be_ignored_is_an_error(tmp_path, name):
         open_images(f"{spec}{'&' if '?' in spec else '?'}download=yes")
 
 
+FILES = {
+    "npy": "x.npy",
+    "npz": "x.npz",
+    "packed_npz": "packed.npz",
+    "pt": "x.pt",
+    "edm_zip": "edm0.zip",
+    "deflated_zip": "edm8.zip",
+    "parquet": "x.parquet",
+    "saved": "saved/train/data-00000-of-00002.arrow",
+}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_flipped_bytes_give_images_or_one_paragraph(tmp_path, name):
+    spec, file, rng = WRITERS[name](tmp_path, MANY, LABELS), tmp_path / FILES[name], np.random.default_rng(0)
+    data, told = file.read_bytes(), list[str]()
+    for _ in range(120):
+        spoiled = bytearray(data)
+        for place in rng.integers(0, len(data), rng.integers(1, 4)):
+            spoiled[place] = rng.integers(0, 256)
+        file.unlink()  # the one before may still be mapped
+        file.write_bytes(spoiled)
+        try:
+            load_images(spec)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 10
+    assert all(len(text.splitlines()) == 1 and text.endswith(".") for text in told)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 40))
 def test_a_stream_has_the_content_of_the_whole(size):

@@ -155,6 +155,19 @@ def test_two_label_columns_are_not_chosen_between(tmp_path):
     assert source.notes == ("several label columns (fine, coarse), so no labels are used",)
 
 
+def test_paths_that_are_not_utf8_or_not_text_are_shown_safely(tmp_path):
+    table = pq.read_table(save(tmp_path / "x.parquet"))
+    for paths, shown in (
+        (pa.array([b"caf\xe9\n.png"] * 9, pa.binary()).view(pa.string()), "caf\\xe9\\n.png"),
+        (pa.array(range(9), pa.int64()), "row 0"),
+    ):
+        image = pa.StructArray.from_arrays(
+            [table["image"].combine_chunks().field("bytes"), paths], ["bytes", "path"]
+        )
+        pq.write_table(table.set_column(0, "image", image), tmp_path / "x.parquet")
+        assert load_images(tmp_path / "x.parquet").names[0] == shown
+
+
 def test_no_image_column_and_two_of_them(tmp_path):
     pq.write_table(pa.table({"x": [1, 2], "image": ["a.png", "b.png"]}), tmp_path / "paths.parquet")
     with pytest.raises(InputError, match=r"no image column \(its columns: x, image\).*struct of bytes"):

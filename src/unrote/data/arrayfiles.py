@@ -8,7 +8,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,6 +38,7 @@ class Stored:
         take: some rows of it, as they are stored.
         labels: class of each row (N,), int64, or None.
         label_names: name of class i at place i; empty where classes have numbers only.
+        notes: sentences for the reader about the file.
     """
 
     kind: str
@@ -48,6 +48,7 @@ class Stored:
     take: Callable[[np.ndarray], Tensor]
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_npy(spelling: Spelling) -> Stored:
@@ -82,6 +83,7 @@ def read_npz(spelling: Spelling) -> Stored:
 
 def read_pt(spelling: Spelling) -> Stored:
     """The tensor of a .pt file, which holds a tensor, a pair (images, labels) or a dictionary of tensors."""
+    notes = _check_pt(spelling)
     held = _load_pt(spelling)
     labels: Any = None
     if isinstance(held, Mapping):
@@ -108,15 +110,33 @@ def read_pt(spelling: Spelling) -> Stored:
         labels=None
         if labels is None
         else _labels(spelling, labels.detach().numpy(), len(x) if x.ndim else 0),
+        notes=notes,
+    )
+
+
+def _check_pt(spelling: Spelling) -> tuple[str, ...]:
+    """Refuse a .pt file that is a harmful or broken archive; a note where a checksum of it does not hold."""
+    path = Path(spelling.path)
+    try:
+        if not zipfile.is_zipfile(path):  # from before torch 1.6, or none at all
+            return ()
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            guard(archive.infolist(), str(spelling), path.stat().st_size)
+            stored = [info for info in archive.infolist() if info.compress_type == zipfile.ZIP_STORED]
+            wrong = [info for info in stored if not _crc_holds(file, _start(file, info), info)]
+    except InputError:
+        raise
+    except Exception as error:  # readers of broken files raise nearly anything
+        raise _broken(spelling, str(error)) from error
+    if not wrong:
+        return ()
+    return (
+        f"a checksum in '{spelling}' does not hold: the file is damaged, unless it was saved with "
+        "torch.serialization.set_crc32_options(False)",
     )
 
 
 def _load_pt(spelling: Spelling) -> Any:
-    with (
-        suppress(OSError, zipfile.BadZipFile),
-        zipfile.ZipFile(spelling.path) as archive,
-    ):  # not so before torch 1.6
-        guard(archive.infolist(), str(spelling), Path(spelling.path).stat().st_size)
     load = functools.partial(torch.load, map_location="cpu", weights_only=True)
     try:
         with warnings.catch_warnings():
@@ -228,10 +248,9 @@ def _member(spelling: Spelling, archive: zipfile.ZipFile, name: str) -> np.ndarr
 def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
     """An uncompressed member as a memory map, after its checksum is verified."""
     with path.open("rb") as file:
-        file.seek(info.header_offset + 26)  # the local header, whose extra field has a length of its own
-        name, extra = struct.unpack("<HH", file.read(4))
-        start = info.header_offset + 30 + name + extra
-        _check_crc(file, start, info)
+        start = _start(file, info)
+        if not _crc_holds(file, start, info):
+            raise ValueError(f"the checksum of {info.filename} does not hold")
         file.seek(start)
         headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         version = np.lib.format.read_magic(file)
@@ -248,10 +267,16 @@ def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
-def _check_crc(file: BinaryIO, start: int, info: zipfile.ZipInfo) -> None:
+def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin: the local header has an extra field of its own length."""
+    file.seek(info.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + name + extra
+
+
+def _crc_holds(file: BinaryIO, start: int, info: zipfile.ZipInfo) -> bool:
     file.seek(start)
     crc, left = 0, info.file_size
     while left and (piece := file.read(min(left, _CRC_STEP))):
         crc, left = zlib.crc32(piece, crc), left - len(piece)
-    if left or crc != info.CRC:
-        raise ValueError(f"the checksum of {info.filename} does not hold")
+    return not left and crc == info.CRC

@@ -61,7 +61,11 @@ def open_array(
     layout = _layout(spelling, stored.shape)
     rows = choose(spelling, stored.shape[0], stored.labels, stored.label_names)
     numbers = _numbers(spelling, stored, rows, value_range)
-    notes = (f"an array {stored.shape} of {stored.dtype} is read as {layout.name}", *numbers.notes)
+    notes = (
+        f"an array {stored.shape} of {stored.dtype} is read as {layout.name}",
+        *stored.notes,
+        *numbers.notes,
+    )
     channels, height, width = layout.shape
     if resize is not None:
         height = width = resize

@@ -13,7 +13,7 @@ from unrote.data.configs import Shards
 from unrote.data.decode import LFS_POINTER, UnusableError
 from unrote.data.sources import Source
 from unrote.data.spelling import Spelling, printable
-from unrote.data.tables import Columns, describe, numbers, open_rows
+from unrote.data.tables import Columns, describe, name_of, numbers, open_rows
 
 
 def open_parquet(
@@ -82,6 +82,7 @@ class _Table:
             groups += [(i, g) for g in range(metadata.num_row_groups)]
             sizes += [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
         self._groups = groups
+        self._sizes = sizes
         self._ends = np.cumsum(sizes, dtype=np.int64)
         self.count = int(self._ends[-1]) if sizes else 0
         self._held: tuple[int, Any, Any] | None = None
@@ -91,8 +92,9 @@ class _Table:
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(pa.OSFile(os.fsencode(file)))  # as text, a name must be UTF-8
-        except (pa.ArrowException, OSError) as error:
+            # As text, a name must be UTF-8.
+            return pq.ParquetFile(pa.OSFile(os.fsencode(file)), page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._broken(file, error) from error
 
     def _broken(self, file: Path, error: Exception) -> InputError:
@@ -104,7 +106,7 @@ class _Table:
                 )
         return InputError(
             f"The Parquet file '{printable(str(file))}' cannot be read: "
-            f"{printable(str(error).splitlines()[0])}. It is corrupt, truncated or not Parquet; download or "
+            f"{printable((str(error).splitlines() or [''])[0])}. It is corrupt, truncated or not Parquet; download or "
             "write it again."
         )
 
@@ -121,9 +123,11 @@ class _Table:
         for file in self._files:
             try:
                 column = self._open(file).read(columns=[self.columns.label]).column(0)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise self._broken(file, error) from error
             parts.append(column)
+        if sum(map(len, parts)) != self.count:
+            raise self._broken(self._files[0], ValueError("its columns have different lengths"))
         return numbers(parts)
 
     def _cell(self, row: int) -> tuple[Any, Any]:
@@ -136,9 +140,11 @@ class _Table:
             i, group = self._groups[place]
             try:
                 table = self._open(self._files[i]).read_row_group(group, columns=[self.columns.image])
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise self._broken(self._files[i], error) from error
             column = table.column(0).combine_chunks()
+            if len(column) != self._sizes[place]:
+                raise self._broken(self._files[i], ValueError("a row group has another length than is said"))
             fields = dict(zip([field.name for field in column.type], column.flatten(), strict=True))
             self._held = (place, fields["bytes"], fields.get("path"))
         _, data, paths = self._held
@@ -154,5 +160,4 @@ class _Table:
 
     def name(self, row: int) -> str:
         """Path that the row states, or its number."""
-        path = self._cell(row)[1]
-        return printable(path.as_py()) if path is not None and path.is_valid else f"row {row}"
+        return name_of(self._cell(row)[1], row)

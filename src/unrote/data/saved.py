@@ -14,7 +14,7 @@ from unrote.contracts import InputError
 from unrote.data.decode import UnusableError
 from unrote.data.sources import Source
 from unrote.data.spelling import Spelling, printable, refuse_config
-from unrote.data.tables import describe, numbers, open_rows
+from unrote.data.tables import describe, name_of, numbers, open_rows
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -167,8 +167,7 @@ class ArrowTable:
 
     def name(self, row: int) -> str:
         """Path that the row states, or its number."""
-        path = self._cell(row, "path")
-        return printable(path.as_py()) if path is not None and path.is_valid else f"row {row}"
+        return name_of(self._cell(row, "path"), row)
 
 
 def _mapped(spec: str, file: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,6 +119,24 @@ def describe(schema: Any, file: str) -> Columns:
         ) from error
     names = features.get(label, {}).get("names") if label is not None else None
     return Columns(image, label, tuple(printable(str(name)) for name in names or ()), notes)
+
+
+def name_of(path: Any, row: int) -> str:
+    """What to call an image: the path that its row states, or the row's number; printable.
+
+    Args:
+        path: an Arrow scalar, or None.
+        row: the row.
+    """
+    import pyarrow as pa
+
+    if (
+        path is None
+        or not path.is_valid
+        or not (pa.types.is_string(path.type) or pa.types.is_large_string(path.type))
+    ):
+        return f"row {row}"
+    return printable(os.fsdecode(bytes(path.as_buffer())))
 
 
 def numbers(columns: list[Any]) -> np.ndarray | None:
