@@ -12,6 +12,9 @@ from unrote.measure.neighbors import neighbors
 ROUNDS = 50
 """Most rounds of Lloyd's algorithm; any centres make a valid partition."""
 
+SAMPLE = 8192
+"""Most points that centres are placed by; of larger sets, evenly spaced ones."""
+
 _BLOCK = 4096
 
 
@@ -19,6 +22,8 @@ def centres(
     x: Shaped[Tensor, "N ..."], cells: int, generator: torch.Generator, *, rounds: int = ROUNDS
 ) -> Float[Tensor, "K F"]:
     """k-means centres: Lloyd's algorithm from starts drawn with probability proportional to squared distance.
+
+    Of more than `SAMPLE` points every second, third, ... is used, since centres only divide space.
 
     Args:
         x: points (N, *E).
@@ -36,20 +41,18 @@ def centres(
         raise InputError(
             f"{cells} cells were asked for of {len(flat)} points; ask for at least 1 and at most as many as there are."
         )
+    flat = flat[:: max(1, -(-len(flat) // max(SAMPLE, cells)))]
     middle = _starts(flat, cells, generator)
+    before = None
     for _ in range(rounds):
-        cell, distance = _nearest(flat, middle)
-        count = torch.bincount(cell, minlength=cells)
-        total = torch.zeros(middle.shape, dtype=torch.float64, device=flat.device)
-        for rows, points in zip(cell.split(_BLOCK), flat.split(_BLOCK), strict=True):
-            total.index_add_(0, rows, points.double())
-        moved = total / count.clamp(min=1)[:, None]
+        cell, distance, total = _nearest(flat, middle)
+        if before is not None and torch.equal(cell, before):
+            break
+        before, count = cell, torch.bincount(cell, minlength=cells)
+        middle = total / count.clamp(min=1)[:, None]
         empty = (count == 0).nonzero()[:, 0]
         # A centre without points starts again at the points that are served worst.
-        moved[empty] = flat[distance.topk(len(empty)).indices].double()
-        if torch.equal(moved, middle):
-            break
-        middle = moved
+        middle[empty] = flat[distance.topk(len(empty)).indices].double()
     return middle.float()
 
 
@@ -73,11 +76,15 @@ def _starts(flat: Tensor, cells: int, generator: torch.Generator) -> Tensor:
     return chosen
 
 
-def _nearest(flat: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest centre of every point and the squared distance to it, as exact as a product is."""
+def _nearest(flat: Tensor, middle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest centre of every point, the squared distance to it and the sums of each centre's points.
+
+    As exact as products in float32 are: centres only divide space, and `cell_of` does so exactly.
+    """
     origin = middle.mean(0)
-    turned = (middle - origin).T.contiguous().float()
+    turned = (middle - origin).T.float()
     norm = turned.square().sum(0)
+    total = torch.zeros(middle.shape, dtype=torch.float64, device=flat.device)
     cell = torch.empty(len(flat), dtype=torch.int64, device=flat.device)
     distance = torch.empty(len(flat), dtype=torch.float64, device=flat.device)
     for start in range(0, len(flat), _BLOCK):
@@ -85,4 +92,5 @@ def _nearest(flat: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
         d2, best = (norm - 2 * points @ turned).min(1)
         cell[start : start + _BLOCK] = best
         distance[start : start + _BLOCK] = (d2 + points.square().sum(1)).clamp(min=0).double()
-    return cell, distance
+        total += torch.nn.functional.one_hot(best, len(middle)).T.float() @ points
+    return cell, distance, total + origin * torch.bincount(cell, minlength=len(middle))[:, None]

@@ -24,7 +24,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 PERCENTILES = (0.5, 0.95, 0.99)
 
-_SPARE = 6
+_SPARE = 2
 """Neighbours that are measured beyond those asked for."""
 
 _BLOCK = 1024
@@ -38,7 +38,7 @@ def most_similar(
     """The k reference points of largest cosine for every query, exact in float64; ties go to the lower index.
 
     cos(q, x) = <q, x> / |q| |x|.  Unit vectors in float32 are searched by distance, |u - v|^2 = 2 - 2 cos; the
-    first k + 6 are measured in float64 from the data themselves, and those of a query are final if the k-th is
+    first k + 2 are measured in float64 from the data themselves, and those of a query are final if the k-th is
     nearer than every point beyond them can be; otherwise more are measured.  Memory: 4 bytes for every number
     in both sets, beside the search.
 
