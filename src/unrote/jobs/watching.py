@@ -124,6 +124,9 @@ class Watch:
         self._modules = [*own, *modules]
         self._weight = weight or getattr(denoiser, "weight", None) or _edm_weight
         self._history: list[Measurement] = []
+        self._made: dict[
+            int, Measurement
+        ] = {}  # by this program, which may have resumed from an earlier step
         self._measures = is_first()
         if not self._measures:
             return
@@ -167,17 +170,16 @@ class Watch:
         """
         if not self._measures:
             return None
-        last = self._history[-1] if self._history else None
-        made = last if last is not None and last.step == step else self._measure(step)
+        made = self._made.get(step) or self._measure(step)
         if folder is not None:
             write_atomic(Path(folder) / "copies.json", json.dumps(asdict(made), indent=1))
         return made
 
     def _due(self, step: int) -> bool:
         before = [m.step for m in self._history if m.step < step]
-        if any(m.step == step for m in self._history):
-            return False
-        return step >= max(self.options.first, self.options.factor * before[-1] if before else 0)
+        return step not in self._made and step >= max(
+            self.options.first, self.options.factor * before[-1] if before else 0
+        )
 
     def _measure(self, step: int) -> Measurement:
         options = self.options
@@ -192,7 +194,7 @@ class Watch:
                 self.device,
                 (self._card.low, self._card.high),
             )
-        # A program that resumed from an earlier checkpoint writes its later steps again.
+        self._made[step] = made
         self._history = [*(m for m in self._history if m.step < step), made]
         write_history(self._history, options.out)
         return made
