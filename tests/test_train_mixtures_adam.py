@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unrote.contracts import InputError
+from unrote.data.mixtures import Full, GaussianMixture, coloured_templates
+from unrote.denoise.mixture import MixtureDenoiser
 from unrote.train.mixtures.adam import AUTOMATIC, BRIEF, adam, adam_denoiser
 from unrote.train.mixtures.automatic import (
     further,
@@ -53,42 +55,11 @@ class Shared(nn.Module):
         return (variance * x + sigma[:, None] ** 2 * (p @ self.means)) / u
 
 
-class Ellipsoids(nn.Module):
-    """Full covariances C_k C_k^T, by solving."""
-
-    def __init__(self, means: Tensor, root: Tensor) -> None:
-        super().__init__()
-        self.means, self.root = nn.Parameter(means.clone()), nn.Parameter(root.clone())
-
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        cov = self.root @ self.root.mT
-        total = cov + sigma[:, None, None, None] ** 2 * torch.eye(x.shape[1], dtype=x.dtype)
-        off = x[:, None] - self.means
-        solved = torch.linalg.solve(total, off[..., None])[..., 0]
-        logits = -0.5 * (off * solved).sum(-1) - 0.5 * torch.logdet(total)
-        inner = self.means + (cov @ solved[..., None])[..., 0]
-        return (torch.softmax(logits, 1)[..., None] * inner).sum(1)
-
-
-class Rays(nn.Module):
-    """Components without mean and of rank one: x = c t_k, c ~ N(0, 1)."""
-
-    def __init__(self, templates: Tensor) -> None:
-        super().__init__()
-        self.templates = nn.Parameter(templates.clone())
-
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        along, power = x @ self.templates.T, self.templates.square().sum(1)
-        total = sigma[:, None] ** 2 + power
-        logits = 0.5 * along**2 / (total * sigma[:, None] ** 2) - 0.5 * torch.log(total / sigma[:, None] ** 2)
-        return (torch.softmax(logits, 1) * along / total) @ self.templates
-
-
-@pytest.mark.parametrize("count", [4, 16, 32])
+@pytest.mark.parametrize("count", [4, 32])
 def test_reaches_the_literal_recipes_loss_in_a_hundred_steps(x: Tensor, count: int) -> None:
     start = QUICK.means(x, count, torch.Generator().manual_seed(count))
-    # From s = 0.05 the recipe arrives in half the steps.
-    descent = replace(QUICK.procedure.descent, steps=2_500)
+    # From s = 0.05 and at a higher rate the recipe arrives in a sixth of the steps.
+    descent = replace(QUICK.procedure.descent, steps=1_000, peak=4e-3)
     recipe = replace(QUICK, procedure=replace(QUICK.procedure, descent=descent, looks=20), deviation=0.05)
     theirs = finish(reference(x.float(), start.float(), torch.Generator().manual_seed(1), recipe))
     ours = adam(x, start, GRID, torch.Generator().manual_seed(1))
@@ -183,12 +154,14 @@ def test_full_covariance_learns_the_sample_covariance() -> None:
     g = torch.Generator().manual_seed(0)
     mixing = torch.tensor([[1.5, 0.0, 0.0], [0.7, 0.8, 0.0], [-0.3, 0.2, 0.5]], dtype=torch.float64)
     x = torch.randn(60, 3, generator=g, dtype=torch.float64) @ mixing.T + 1
-    denoiser = Ellipsoids(torch.zeros(1, 3).double(), torch.eye(3).double()[None])
+    start = GaussianMixture(
+        torch.ones(1).double(), torch.zeros(1, 3).double(), Full(torch.eye(3).double()[None])
+    )
+    denoiser = MixtureDenoiser(start, trainable=True)
     outcome = adam_denoiser(denoiser, x, GRID, GRID**-2, g, descent=replace(AUTOMATIC, steps=300))
-    with torch.no_grad():
-        cov = (denoiser.root @ denoiser.root.mT)[0]
-        torch.testing.assert_close(denoiser.means[0], x.mean(0), rtol=0, atol=0.03)
-        torch.testing.assert_close(cov, torch.cov(x.T, correction=0), rtol=0, atol=0.06)
+    found = denoiser.mixture
+    torch.testing.assert_close(found.means[0], x.mean(0), rtol=0, atol=0.03)
+    torch.testing.assert_close(found.covariance.matrix[0], torch.cov(x.T, correction=0), rtol=0, atol=0.06)
     assert outcome.settled
 
 
@@ -200,12 +173,14 @@ def test_low_rank_templates_are_found() -> None:
     levels = GRID[
         GRID > 0.01
     ]  # without noise around the rays, errors at the smallest levels are only rounding
-    denoiser = Rays(true + 0.3 * torch.rand(2, 16, generator=g, dtype=torch.float64))
+    rough = true + 0.3 * torch.rand(2, 16, generator=g, dtype=torch.float64)
+    denoiser = MixtureDenoiser(coloured_templates(rough, channels=1), trainable=True)
     start = stratified_slope(denoiser, x, levels, levels**-2, torch.Generator().manual_seed(0)).loss
     outcome = adam_denoiser(denoiser, x, levels, levels**-2, g)
-    cosine = torch.cosine_similarity(denoiser.templates.detach(), true)
+    cosine = torch.cosine_similarity(denoiser.mixture.covariance.factor[..., 0], true)
     assert cosine.min() > 0.9999
-    least = stratified_slope(Rays(true), x, levels, levels**-2, torch.Generator().manual_seed(0)).loss
+    best = MixtureDenoiser(coloured_templates(true, channels=1), trainable=True)
+    least = stratified_slope(best, x, levels, levels**-2, torch.Generator().manual_seed(0)).loss
     assert outcome.loss < 1.02 * least < 0.2 * start
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unrote.contracts import InputError
-from unrote.train.mixtures.automatic import further, parameters_of, stratified_slope
+from unrote.train.mixtures.automatic import flattened, further, parameters_of, put, stratified_slope
 from unrote.train.mixtures.descent import Descent, Fit, Gradient, Look, Outcome, begin, update, verdict
 from unrote.train.mixtures.losses import distortion, stein
 
@@ -116,20 +115,19 @@ def adam_denoiser(
         InputError: if nothing can be trained, shapes do not fit, or tail is not in (0, 1].
     """
     parameters = parameters_of(denoiser)
-    start = nn.utils.parameters_to_vector(parameters).detach()
-    load = partial(nn.utils.vector_to_parameters, parameters=parameters)
+    start = flattened(parameters)
 
     def gradient(flat: Tensor, stream: torch.Generator) -> Tensor:
-        load(flat)
+        put(flat, parameters)
         return stratified_slope(denoiser, x0, sigmas, weights, stream, pairs).slope
 
     def look(flat: Tensor, step: int) -> Look:
-        load(flat)
+        put(flat, parameters)
         end = stratified_slope(denoiser, x0, sigmas, weights, _look_stream(), LOOK_DRAWS // 2)
         return Look(step, end.loss, elasticity=further(end, flat - start))
 
     best, looks = _descend(start, gradient, look, generator, descent, tail)
-    load(best)
+    put(best, parameters)
     settled, note = verdict(looks)
     return Outcome(looks[-1].loss, descent.steps, settled, note)
 

@@ -45,6 +45,18 @@ def parameters_of(denoiser: nn.Module) -> list[nn.Parameter]:
     return found
 
 
+def flattened(parameters: list[nn.Parameter]) -> Float[Tensor, " P"]:
+    """A copy of all parameters as one vector."""
+    return torch.cat([p.detach().reshape(-1) for p in parameters])
+
+
+@torch.no_grad()
+def put(flat: Float[Tensor, " P"], parameters: list[nn.Parameter]) -> None:
+    """Copy a vector into the parameters that `flattened` would make it of."""
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.copy_(part.view(p.shape))
+
+
 def denoising_error(
     denoiser: Denoiser, x0: Float[Tensor, "B *E"], sigma: Float[Tensor, " B"], z: Float[Tensor, "B *E"]
 ) -> Float[Tensor, " B"]:
@@ -121,7 +133,7 @@ def _slope(
 ) -> FlatSlope:
     """Sum of weight * error over rows of x0 and its slope, in blocks."""
     parameters = parameters_of(denoiser)
-    total, slope = 0.0, torch.zeros_like(nn.utils.parameters_to_vector(parameters).detach())
+    total, slope = 0.0, torch.zeros_like(flattened(parameters))
     for first in range(0, len(rows), ROWS):
         part = slice(first, first + ROWS)
         loss = (weight[part] * denoising_error(denoiser, x0[rows[part]], sigma[part], z[part])).sum()

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from unrote.contracts import InputError, normal
 from unrote.train.fingerprint import describe, flatten
-from unrote.train.mixtures.automatic import further, parameters_of, plain_slope, stratified_slope
+from unrote.train.mixtures.automatic import (
+    flattened,
+    further,
+    parameters_of,
+    plain_slope,
+    put,
+    stratified_slope,
+)
 from unrote.train.mixtures.descent import (
     Descent,
     Fit,
@@ -252,20 +259,17 @@ def reference_denoiser(
     Source: 000 section 4.2, H.1 and its authors' program.
     """
     parameters = parameters_of(denoiser)
-    first = nn.utils.parameters_to_vector(parameters).detach()
+    first = flattened(parameters)
     sigmas = torch.tensor(procedure.sigmas, dtype=x.dtype, device=x.device)
 
-    def load(flat: Tensor) -> None:
-        nn.utils.vector_to_parameters(flat, parameters)
-
     def gradient(flat: Tensor, stream: torch.Generator) -> Tensor:
-        load(flat)
+        put(flat, parameters)
         sigma = _levels(sigmas, len(x), stream)
         z = normal((len(x), procedure.draws, *x.shape[1:]), stream, x.dtype, x.device)
         return plain_slope(denoiser, x, sigma, z).slope
 
     def look(flat: Tensor, step: int) -> Look:
-        load(flat)
+        put(flat, parameters)
         stream = torch.Generator().manual_seed(LOOK_SEED)
         end = stratified_slope(denoiser, x, sigmas, sigmas**-2, stream, LOOK_DRAWS // 2)
         return Look(step, end.loss, deviation(denoiser), further(end, flat - first))
@@ -274,7 +278,7 @@ def reference_denoiser(
     if resume is not None:
         restore(run, resume)
     for _ in advance(run, procedure.descent, gradient, look, procedure.looks):
-        load(run.parameters)
+        put(run.parameters, parameters)
         settled, note = verdict(run.looks)
         yield DenoiserTick(Outcome(run.looks[-1].loss, run.step, settled, note), run)
 
