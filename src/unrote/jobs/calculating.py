@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +17,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "clusters": (1, 10**5),
     "constant": (1e-9, 1e9),
     "count": (2, 10**9),
+    "data_sets": (2, 10**5),
     "dimension": (1, 10**6),
     "epsilon": (1e-9, 1),
     "factor": (1 + 1e-9, 10**6),
@@ -26,6 +27,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "cosine_timestep": (0, 999),
     "log_snr": (-60, 60),
     "samples": (2, 10**6),
+    "seed": (0, 2**32 - 1),
     "sigma": (1e-12, 1e12),
     "spread": (1e-9, 1e9),
     "steps": (1, 10**5),
@@ -90,6 +92,8 @@ def check(options: Formula) -> None:
     """Refuse numbers outside `LIMITS`, and empty lists where a number is needed."""
     for each in fields(options):
         given = getattr(options, each.name)
+        if given == () and each.default is MISSING:
+            raise InputError(f"{flag(each.name)} needs one or more numbers.")
         low, high = LIMITS.get(each.name, (-math.inf, math.inf))
         for value in given if isinstance(given, tuple) else (given,):
             if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high:

@@ -34,6 +34,11 @@ class CrossoverOptions(Formula):
     """d, see --samples."""
     clusters: int | None = None
     """K, see --samples; equal weights, means on the sphere of radius sqrt(d)."""
+    data_sets: int | None = None
+    """With --samples: draw so many data sets and compare whole losses at every level, overlap of clusters included,
+    rather than their limit of small noise."""
+    seed: int | None = None
+    """Seed of --data-sets, 0 unless given."""
     continuum: bool = False
     """VP times uniform between the lowest and the highest, rather than the paper's grid of equal steps."""
     steps: int | None = None

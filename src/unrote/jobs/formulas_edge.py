@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import InputError
+from unrote.data.mixtures import draw, isotropic, sphere_means
 from unrote.jobs.calculating import Outcome, exactly_one
 from unrote.jobs.calculators import (
     ConcentrationOptions,
@@ -30,9 +31,16 @@ from unrote.theory import concentration as bounds
 from unrote.theory import crossover as formulas
 from unrote.theory import nearest
 from unrote.theory.levels import NAMED, Levels, capped, on_grid, spread_evenly
+from unrote.theory.surrogates import SurrogateLosses, isotropic_denoiser, surrogate_losses
 from unrote.theory.wasserstein import gaussian_floor
 
 EDGE = "On the Edge of Memorization in Diffusion Models"
+
+LARGEST = 20_000
+"""Samples of a data set that is drawn; losses of all model sizes cost as much as one large product."""
+
+ROWS = 500
+"""Samples of each data set over which losses are averaged."""
 
 
 def crossover(options: CrossoverOptions) -> Outcome:
@@ -44,10 +52,16 @@ def crossover(options: CrossoverOptions) -> Outcome:
             "--samples, --dimension and --clusters give the exact constant together, and in the place of --constant; "
             "give all three, or --constant, or none of them."
         )
+    if options.samples is not None and options.clusters is not None and options.clusters > options.samples:
+        raise InputError(f"--clusters {options.clusters} is more than --samples {options.samples}.")
     law, spectrum = levels_of(options), formulas.isotropic(options.dimension or 1, options.spread)
     share = formulas.rho(law, weighting_of(options.weighting, law), spectrum)
     more: dict[str, Any] = {"rho": share, "constant_for_0.8": formulas.constant_for(share, 0.8)}
     source = f"{EDGE}, equation (14)"
+    if (options.data_sets is None or not exact) and options.seed is not None:
+        raise InputError("--seed belongs to --data-sets.")
+    if options.data_sets is not None:
+        return simulated_crossover(options, law, more)
     if exact:
         n, d, k = (int(i) for i in together if i is not None)
         at = formulas.crossover_at_dimension(share, n, d, equal(k), sphere_missing(k, d, options.spread))
@@ -65,6 +79,40 @@ def crossover(options: CrossoverOptions) -> Outcome:
         "M*/N = 1 - rho / C,  rho = E[w/(psi s + 1)] / E[w],  psi = 1/sigma^2,  s = spread",
         source,
         more,
+    )
+
+
+def simulated_crossover(options: CrossoverOptions, law: Levels, more: dict[str, Any]) -> Outcome:
+    """000 equation (14) with whole losses of data sets that are drawn."""
+    if options.samples is None or options.dimension is None or options.clusters is None:
+        raise InputError("--data-sets needs --samples, --dimension and --clusters, which say what is drawn.")
+    n, d, k, count = options.samples, options.dimension, options.clusters, options.data_sets
+    assert count is not None
+    if n > LARGEST:
+        raise InputError(f"--data-sets can be drawn with up to {LARGEST:,} --samples; {n:,} came.")
+    generator = torch.Generator().manual_seed(options.seed or 0)
+    sizes = torch.tensor(sorted({max(1, round(n * step / 40)) for step in range(1, 41)}))
+    parts = []
+    for _ in range(count):
+        means = sphere_means(k, d, generator)
+        x = draw(isotropic(means, options.spread), n, generator).x
+        truth = isotropic_denoiser(means, options.spread, equal(k))
+        parts.append(surrogate_losses(x, truth, law, sizes, generator, rows=min(n, ROWS)))
+    weighting = weighting_of(options.weighting, law)
+
+    def of(chosen: list[SurrogateLosses]) -> float:
+        generalising = torch.cat([p.generalising for p in chosen])
+        partial = torch.cat([p.partial for p in chosen])
+        at = SurrogateLosses(law, sizes, generalising, partial).crossover(weighting)
+        return math.nan if at is None else at / n
+
+    value, without = of(parts), torch.tensor([of(parts[:i] + parts[i + 1 :]) for i in range(count)])
+    half = 1.96 * math.sqrt((count - 1) * float(without.var(correction=0)))
+    return Outcome(
+        value,
+        "E[w L_partial(M)] = E[w L_true],  whole losses at every level, interpolated between 40 model sizes",
+        f"{EDGE}, equation (14), with exact losses; interval by the jackknife over data sets",
+        {"low": value - half, "high": value + half, "data_sets": count, **more},
     )
 
 
@@ -257,4 +305,5 @@ def user_weights(weights: tuple[float, ...]) -> Tensor:
 
 def sphere_missing(clusters: int, dimension: int, spread: float) -> Tensor:
     """What a cluster without a kept sample costs, for means on the sphere of radius sqrt(d)."""
-    return torch.full((clusters,), nearest.missing_cost(2 * dimension, dimension, spread))
+    cost = nearest.missing_cost(2.0 * dimension, dimension, spread)
+    return torch.full((clusters,), cost, dtype=torch.float64)
