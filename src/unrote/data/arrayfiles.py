@@ -23,7 +23,7 @@ from unrote.data.spelling import Spelling, printable, refuse_split
 
 _IMAGE_KEYS = ("x", "images", "arr_0")
 _LABEL_KEYS = ("y", "labels", "label", "arr_1")
-_CRC_STEP = 1 << 24
+_CRC_STEP = 1 << 20
 
 
 @dataclass(frozen=True)
