@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -77,3 +78,10 @@ def test_the_pipeline_that_an_example_saves_is_a_model(tmp_path, monkeypatch) ->
     _, said = read_model(tmp_path / "pipeline")
     assert said.card.shape == (1, 8, 8)
     assert json.loads((tmp_path / "pipeline" / "copies.json").read_text())["step"] == 8
+
+
+def test_the_program_on_models_prints_what_it_says(capsys) -> None:
+    text = (EXAMPLES.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    program = next(p for p in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "print" in p)
+    exec(compile(program, "models.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == program.rstrip().rpartition("# ")[2]

@@ -20,23 +20,20 @@ from unrote.denoise.foreign import Card
 from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
 from unrote.jobs.checking import check_name
 from unrote.jobs.comparing import Reference
+from unrote.jobs.levels import EVERYWHERE, at_once, sampling_levels, within
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.estimate import estimate, wilson
-from unrote.noise.levels import LogNormal, edm_levels, end_at_zero
+from unrote.noise.levels import LogNormal
 from unrote.sample.steps import generate
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
 from unrote.train.loop import Diverged, Options, train
 from unrote.train.losses import held_out_loss
-from unrote.train.recipe import Recipe, baseline
+from unrote.train.recipe import baseline
 
 SIGMA_DATA = 0.5
 """EDM's scale of the data in its preconditioning."""
 LAW = LogNormal()
-GRID = (0.002, 80.0)
-"""The lowest and the highest level of EDM's grid."""
-EVERYWHERE = (0.0, math.inf)
-"""The levels that a model knows which was trained under EDM's preconditioning."""
 MONITORED = 2048
 """Images of each set on which losses are measured; noise and levels are the same at every step."""
 
@@ -179,39 +176,6 @@ def fit(
     return ema, history
 
 
-def within(recipe: Recipe, known: tuple[float, float]) -> Recipe:
-    """A recipe whose levels are those that the model knows."""
-    low, high = known
-    if known == EVERYWHERE:
-        return recipe
-    before = recipe.allowed
-
-    def allowed(level: Tensor, sigma: Tensor) -> Tensor:
-        return before(level, sigma) & (sigma >= low) & (sigma <= high)
-
-    return replace(recipe, allowed=allowed)
-
-
-def sampling_levels(known: tuple[float, float] = EVERYWHERE) -> Tensor:
-    """EDM's 18 levels, or as many between the ends of what the model knows, and 0."""
-    return end_at_zero(grid_within(18, known))
-
-
-def grid_within(n: int, known: tuple[float, float]) -> Tensor:
-    """n levels spaced as EDM's, from the higher of the two lower ends to the lower of the two upper ends.
-
-    Raises:
-        InputError: if the model knows no level of EDM's range.
-    """
-    low, high = max(GRID[0], known[0]), min(GRID[1], known[1])
-    if not low < high:
-        raise InputError(
-            f"The model knows noise levels sigma = {known[0]:.4g} to {known[1]:.4g} only, and levels are taken between "
-            f"{GRID[0]:g} and {GRID[1]:g} for images in [-1, 1]. Check its scheduler."
-        )
-    return edm_levels(n, low, high)
-
-
 def measure(
     denoiser: Denoiser,
     weight: Callable[[Tensor], Tensor],
@@ -239,7 +203,9 @@ def measure(
         g = torch.Generator().manual_seed(seed + 2)
         sigma, z = LAW(len(rows), g).clamp(*known), torch.randn(len(rows), *x.shape[1:], generator=g)
         given = None if label is None else label[rows].to(device)
-        values = held_out_loss(denoiser, x[rows].to(device), sigma.to(device), z.to(device), weight, given)
+        values = held_out_loss(
+            denoiser, x[rows].to(device), sigma.to(device), z.to(device), weight, given, at_once(x, 512)
+        )
         return estimate(values.double().cpu())
 
     copied = copies_of(draw(denoiser, data, samples, seed, device, known), data.reference)
@@ -275,14 +241,14 @@ def draw(
     known: tuple[float, float] = EVERYWHERE,
 ) -> Tensor:
     """n samples in [-1, 1] by Heun's 18 steps; labels in the proportions of the training set."""
-    levels = sampling_levels(known)
+    levels, rows = sampling_levels(known), at_once(data.x, 512)
     shape = tuple(data.x.shape[1:])
     seeds = [1_000_003 * (seed + 1) + i for i in range(n)]
     if data.label is None:
-        return generate(denoiser, shape, seeds, levels, device=device)
+        return generate(denoiser, shape, seeds, levels, batch_size=rows, device=device)
     g = torch.Generator().manual_seed(seed + 3)
     label = data.label[torch.randint(len(data.label), (n,), generator=g)]
-    return generate(denoiser, shape, seeds, levels, device=device, condition=label)
+    return generate(denoiser, shape, seeds, levels, batch_size=rows, device=device, condition=label)
 
 
 def as_compared(x: Tensor, reference: Reference) -> Tensor:

@@ -17,7 +17,8 @@ from unrote.denoise.foreign import Card
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
-from unrote.jobs.fitting import GRID, copies_of, grid_within
+from unrote.jobs.fitting import copies_of
+from unrote.jobs.levels import GRID, at_once, grid_within
 from unrote.jobs.models import check_fits, describe_given, labels_for, read_model, trivial_error
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.output import (
@@ -212,7 +213,15 @@ def level_curves(
     copied, train_error, test_error = [], [], []
     for level in levels.tolist():
         seen = [
-            denoise_at(denoiser, x, level, torch.Generator().manual_seed(seed + k), label, device)
+            denoise_at(
+                denoiser,
+                x,
+                level,
+                torch.Generator().manual_seed(seed + k),
+                label,
+                device,
+                batch=at_once(x, 256),
+            )
             for k, (x, label) in enumerate(
                 ((points.train, points.train_label), (points.test, points.test_label))
             )

@@ -317,7 +317,7 @@ def _page(history: Sequence[Measurement], content: dict[str, Any], options: Trai
     )
     return blocks.Page(
         title="Training run",
-        lead=f"{options.network} on {options.train}, recipe {options.recipe}",
+        lead=f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}",
         verdict=verdict,
         sections=(
             blocks.Section("Copies", (copy_figure({"": history}),)),
