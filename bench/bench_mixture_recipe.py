@@ -138,6 +138,8 @@ def show(results: list[dict[str, Any]]) -> None:
     for r in results:
         theirs, ours = 1e3 * r["broadcast_step"], 1e3 * r["step"]
         print(f"| {r['setting']} | {theirs:.0f} | {ours:.1f} | {r['step_ratio']:.0f} |")
+    theirs, ours = 1e3 * AUTHORS_STEP, 1e3 * results[-1]["step"]
+    print(f"| the last, against the authors' program | {theirs:.0f} | {ours:.1f} | {theirs / ours:.0f} |")
     print()
     print(
         "| loss and CPU s | recipe by broadcasting (extrapolated) | recipe by unrote | lloyd | adam | ward | ratio |"
