@@ -145,6 +145,13 @@ def test_features_are_remembered_by_content_map_and_profile(dinov2, tmp_path):
     assert extract(replace(feature_map, weights="others"), pieces(x, 10), cache=cache).remembered == 0
 
 
+def test_pixels_are_not_kept(tmp_path):
+    cache, x = Cache(tmp_path), images(20)
+    for _ in range(2):
+        assert extract(pixels((3, 32, 32)), pieces(x, 10), cache=cache).remembered == 0
+    assert cache.size() == 0
+
+
 def test_damaged_entries_are_computed_again(dinov2, tmp_path):
     cache, x = Cache(tmp_path), images(20)
     first = extract(dinov2, pieces(x, 10), cache=cache)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from feature_files import Means, save_dinov2, save_script
 
 from unrote.contracts import InputError
 from unrote.data.sources import Images
-from unrote.measure.features import Cache, extract, open_features
+from unrote.measure.features import FORMS, PROFILES, Cache, extract, open_features
 from unrote.measure.features.profiles import AMBIENT_DINOV2, DINOV2
 
 SHAPE = (1, 8, 8)
@@ -104,3 +106,12 @@ def test_profiles_for_other_networks_are_refused(tmp_path):
         opened(f"dinov2:{path}@clip")
     with pytest.raises(InputError, match=r"no profile 'sscd2'"):
         opened(f"sscd:{path}@sscd2")
+
+
+def test_the_documentation_names_every_profile_and_every_form():
+    told = (Path(__file__).parents[1] / "docs" / "features.md").read_text(encoding="utf-8")
+    for profile in PROFILES:
+        assert f"`{profile}`" in told, profile
+    for form in FORMS.split("; ")[:-1]:
+        for spelling in form.split(" or "):
+            assert f"`{spelling}`" in told, spelling

@@ -96,7 +96,8 @@ def feature_blocks(
     Args:
         feature_map: the map.
         blocks: what is read, for example `stream(source, 1024)` or `[images]`.
-        cache: where features are kept by the block's content, the map and the kind of device; None for nowhere.
+        cache: where features are kept by the block's content, the map and the kind of device, unless the
+            map says that they are not worth it; None for nowhere.
         pixels: the images of a block, uint8 or float in [0,1].
         ahead: batches that may wait; 0 does one thing after another.
 
@@ -106,6 +107,7 @@ def feature_blocks(
     """
     if ahead < 0:
         raise ValueError(f"the number of batches that may wait is at least 0, got {ahead}")
+    cache = cache if feature_map.kept else None
     work = _steps(feature_map, blocks, cache, pixels)
     parts: list[Tensor] = []
     try:

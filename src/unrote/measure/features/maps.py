@@ -37,6 +37,7 @@ class FeatureMap:
         network: prepared images (B,c,h,w) on `device` -> (B,F) or (B,F,1,1), row by row.
         device: where the network runs.
         batch: images that the network sees at once.
+        kept: whether features are worth keeping; pixels are sooner computed than read.
         notes: sentences for the reader.
         facts: more for result files, for example a classifier's accuracy.
     """
@@ -48,6 +49,7 @@ class FeatureMap:
     network: Callable[[Tensor], Tensor]
     device: torch.device = CPU
     batch: int = BATCH
+    kept: bool = True
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -132,6 +134,7 @@ def pixels(shape: tuple[int, int, int]) -> FeatureMap:
         dimension=channels * height * width,
         network=lambda x: x.flatten(1),
         batch=1024,
+        kept=False,
     )
 
 

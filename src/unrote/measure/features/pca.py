@@ -61,6 +61,7 @@ class Components:
             dimension=len(matrix),
             network=lambda x: (x.flatten(1) - self.mean) @ matrix.T,
             batch=_BLOCK,
+            kept=False,
             facts={"explained_variance": self.explained},
         )
 

@@ -158,7 +158,7 @@ class TensorFlowBilinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B,C,H,W) float -> (B,C,side,side) float."""
-        return _tensorflow(_tensorflow(x, self.side).mT, self.side).mT
+        return _tensorflow(_tensorflow(x, self.side, 2), self.side, 3)
 
 
 @dataclass(frozen=True)
@@ -351,10 +351,11 @@ def _pillow(x: Tensor, height: int, width: int, resample: int) -> Tensor:
     return stacked[:, None] if grey else stacked.movedim(3, 1)
 
 
-def _tensorflow(x: Tensor, side: int) -> Tensor:
-    """Along the last axis."""
-    length = x.shape[-1]
+def _tensorflow(x: Tensor, side: int, axis: int) -> Tensor:
+    """Along one axis of (B,C,H,W)."""
+    length = x.shape[axis]
     place = torch.arange(side, dtype=torch.float32) * torch.tensor(length / side, dtype=torch.float32)
     low = place.long()
     high = (low + 1).clamp_max(length - 1)
-    return torch.lerp(x[..., low], x[..., high], place - low)
+    weight = (place - low).reshape((-1, 1) if axis == 2 else (-1,))
+    return x.index_select(axis, low).lerp_(x.index_select(axis, high), weight)
