@@ -213,7 +213,7 @@ def _pick_split(spelling: Spelling, paths: Sequence[str]) -> tuple[str, list[str
 def _no_images(spelling: Spelling, listing: Listing) -> str:
     held = ", ".join(f"{n:,} {printable(ending)}" for ending, n in listing.others.most_common(5))
     return (
-        f"The folder '{spelling}' holds no images{f', but other files: {held}' if held else ''}. Images end "
+        f"'{spelling}' holds no images{f', but other files: {held}' if held else ''}. Images end "
         f"in {', '.join(sorted(IMAGE_ENDINGS))}; {ACCEPTED}. Name the folder, or the array file, that holds "
         "them."
     )
