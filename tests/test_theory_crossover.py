@@ -21,7 +21,7 @@ from unrote.theory.crossover import (
     crossover_from_distortion,
     distortion_loss,
     generalising_excess,
-    isotropic,
+    isotropic_spectrum,
     partial_excess,
     rho,
     valid_up_to,
@@ -49,7 +49,7 @@ def printed(value: float, digits: str) -> bool:
 
 @pytest.mark.parametrize(("name", "share", "sizes", "constant"), TABLE)
 def test_the_table_of_equation_14_to_all_printed_digits(name, share, sizes, constant) -> None:
-    found = rho(GRID, NAMED[name], isotropic(50, 1.0))
+    found = rho(GRID, NAMED[name], isotropic_spectrum(50, 1.0))
     assert printed(found, share)
     for c, size in zip((1.0, 1.5, 2.0), sizes, strict=True):
         assert printed(crossover(found, c), size)
@@ -66,7 +66,7 @@ def test_the_table_of_equation_14_to_all_printed_digits(name, share, sizes, cons
     ],
 )
 def test_the_same_in_full_precision(name: str, share: float, constant: float) -> None:
-    found = rho(GRID, NAMED[name], isotropic(7, 1.0))
+    found = rho(GRID, NAMED[name], isotropic_spectrum(7, 1.0))
     assert found == pytest.approx(share, rel=1e-12)
     assert constant_for(found, 0.8) == pytest.approx(constant, rel=1e-12)
     assert crossover(found, constant) == pytest.approx(0.8, rel=1e-12)
@@ -81,15 +81,17 @@ def test_rho_of_a_flat_weighting_in_the_continuum_for_any_spread(spread: float) 
     else:
         integral = (1 - math.sqrt(-spread / rest) * math.atanh(math.sqrt(-rest / spread))) / rest
     law = spread_evenly(0.0, 1.0, sigma_of_vp_time)
-    assert rho(law, flat, isotropic(3, spread)) == pytest.approx(integral, rel=1e-10)
+    assert rho(law, flat, isotropic_spectrum(3, spread)) == pytest.approx(integral, rel=1e-10)
 
 
 def test_the_generalising_excess_is_d_t_squared_for_unit_clusters() -> None:
     sigma = vp_levels()
-    torch.testing.assert_close(generalising_excess(sigma, isotropic(50, 1.0)), 50 * vp_time(sigma) ** 2)
+    torch.testing.assert_close(
+        generalising_excess(sigma, isotropic_spectrum(50, 1.0)), 50 * vp_time(sigma) ** 2
+    )
     s = 2.5
     torch.testing.assert_close(
-        generalising_excess(sigma, isotropic(50, s)), 50 * s / (s / sigma**2 + 1), rtol=1e-13, atol=0
+        generalising_excess(sigma, isotropic_spectrum(50, s)), 50 * s / (s / sigma**2 + 1), rtol=1e-13, atol=0
     )
 
 
@@ -107,7 +109,7 @@ def test_it_is_the_error_of_the_linear_denoiser_of_one_anisotropic_gaussian(gene
 
 def test_spectra_agree_where_they_say_the_same() -> None:
     sigma = vp_levels()
-    one = isotropic(6, 0.7)
+    one = isotropic_spectrum(6, 0.7)
     listed = Spectrum(torch.full((2, 6), 0.7).double(), torch.tensor([0.4, 0.6]))
     low_rank = Spectrum(torch.tensor([[1.4, 1.4, 1.4, 0.0, 0.0, 0.0]]).double(), torch.ones(1))
     torch.testing.assert_close(generalising_excess(sigma, listed), generalising_excess(sigma, one))
@@ -115,7 +117,7 @@ def test_spectra_agree_where_they_say_the_same() -> None:
     assert rho(GRID, flat, listed) == pytest.approx(rho(GRID, flat, one))
     # the same variance in fewer directions is easier to denoise
     assert rho(GRID, flat, low_rank) < rho(GRID, flat, one)
-    assert rho(GRID, flat, low_rank) == pytest.approx(rho(GRID, flat, isotropic(3, 1.4)))
+    assert rho(GRID, flat, low_rank) == pytest.approx(rho(GRID, flat, isotropic_spectrum(3, 1.4)))
 
 
 def test_where_the_approximations_are_claimed() -> None:
@@ -125,8 +127,8 @@ def test_where_the_approximations_are_claimed() -> None:
 
 
 def test_partial_excess() -> None:
-    assert partial_excess(0.1, 2.0, isotropic(50, 1.0)) == pytest.approx(90)
-    assert partial_excess(1.0, 2.0, isotropic(50, 3.0)) == 0
+    assert partial_excess(0.1, 2.0, isotropic_spectrum(50, 1.0)) == pytest.approx(90)
+    assert partial_excess(1.0, 2.0, isotropic_spectrum(50, 3.0)) == 0
 
 
 def test_the_crossover_at_dimension_solves_its_equation() -> None:
@@ -155,7 +157,7 @@ def test_with_one_cluster_in_many_dimensions_it_is_the_papers_with_constant_two(
 
 def test_a_weighting_that_only_sees_small_noise_puts_the_crossover_at_n() -> None:
     equal = torch.full((12,), 1 / 12, dtype=torch.float64)
-    share = rho(GRID, training, isotropic(50, 1.0))
+    share = rho(GRID, training, isotropic_spectrum(50, 1.0))
     at = crossover_at_dimension(share, 200, 50, equal, torch.full((12,), 4.0).double())
     assert at is not None
     assert at / 200 == pytest.approx(0.999988, abs=1e-6)
@@ -178,7 +180,7 @@ def test_the_loss_of_a_distortion_is_the_generalising_loss_of_that_variance() ->
     assert float(found[0]) == 0
     assert bool((found.diff() > 0).all())
     for value, loss in zip(d2[1:].tolist(), found[1:].tolist(), strict=True):
-        assert loss == pytest.approx(value * rho(GRID, flat, isotropic(50, value / 50)))
+        assert loss == pytest.approx(value * rho(GRID, flat, isotropic_spectrum(50, value / 50)))
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -187,7 +189,7 @@ def test_a_trained_mixture_meets_the_generalising_loss_where_its_distortion_is_t
 ) -> None:
     sizes = torch.tensor([4, 8, 12, 16, 20])
     d2 = torch.tensor([110.0, 80.0, 50.0, 40.0, 30.0], dtype=torch.float64)
-    spectrum = isotropic(50, 1.0)
+    spectrum = isotropic_spectrum(50, 1.0)
     loss = rho(GRID, NAMED[name], spectrum) * spectrum.trace * (1 + 1e-12)
     assert crossover_from_distortion(sizes, d2, loss, 50, GRID, NAMED[name]) == pytest.approx(12)
 
@@ -206,12 +208,12 @@ def test_samples_near_a_point_are_copies_on_one_side_of_the_threshold(side: floa
 
 def test_settings_that_are_none_are_refused() -> None:
     for wrong in (
-        lambda: isotropic(0, 1.0),
-        lambda: isotropic(3, -1.0),
+        lambda: isotropic_spectrum(0, 1.0),
+        lambda: isotropic_spectrum(3, -1.0),
         lambda: Spectrum(torch.zeros(1, 2), torch.ones(1)),
         lambda: Spectrum(torch.tensor([[-1.0, 2.0]]), torch.ones(1)),
-        lambda: partial_excess(1.5, 1.0, isotropic(3, 1.0)),
-        lambda: partial_excess(0.5, 0.0, isotropic(3, 1.0)),
+        lambda: partial_excess(1.5, 1.0, isotropic_spectrum(3, 1.0)),
+        lambda: partial_excess(0.5, 0.0, isotropic_spectrum(3, 1.0)),
         lambda: crossover(0.3, 0.0),
         lambda: constant_for(0.3, 1.0),
         lambda: valid_up_to(0),

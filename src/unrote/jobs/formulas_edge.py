@@ -54,7 +54,7 @@ def crossover(options: CrossoverOptions) -> Outcome:
         )
     if options.samples is not None and options.clusters is not None and options.clusters > options.samples:
         raise InputError(f"--clusters {options.clusters} is more than --samples {options.samples}.")
-    law, spectrum = levels_of(options), formulas.isotropic(options.dimension or 1, options.spread)
+    law, spectrum = levels_of(options), formulas.isotropic_spectrum(options.dimension or 1, options.spread)
     share = formulas.rho(law, weighting_of(options.weighting, law), spectrum)
     more: dict[str, Any] = {"rho": share, "constant_for_0.8": formulas.constant_for(share, 0.8)}
     source = f"{EDGE}, equation (14)"
@@ -138,7 +138,7 @@ def partial(options: PartialExcessOptions) -> Outcome:
         at = nearest.binomial_constant(torch.tensor([options.kept]), equal(k), d, missing)
         constant = float(at.mean())
     assert constant is not None
-    spectrum = formulas.isotropic(d, options.spread)
+    spectrum = formulas.isotropic_spectrum(d, options.spread)
     return Outcome(
         formulas.partial_excess(options.kept / options.samples, constant, spectrum),
         "C (1 - M/N) d s,  s = spread",
@@ -153,7 +153,9 @@ def generalising(options: GeneralisingExcessOptions) -> Outcome:
     chosen = exactly_one(options, "sigma", "time")
     given = torch.tensor(getattr(options, chosen), dtype=torch.float64)
     sigma = {"sigma": given.clone, "time": lambda: schedule.sigma_of_vp_time(given)}[chosen]()
-    found = formulas.generalising_excess(sigma, formulas.isotropic(options.dimension, options.spread))
+    found = formulas.generalising_excess(
+        sigma, formulas.isotropic_spectrum(options.dimension, options.spread)
+    )
     limit = formulas.valid_up_to(options.dimension)
     table = {
         "sigma": sigma.tolist(),

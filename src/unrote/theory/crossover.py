@@ -55,7 +55,7 @@ class Spectrum:
         return float(probabilities(self.weights) @ self.eigenvalues.double().sum(1)) * self.multiplicity
 
 
-def isotropic(dimension: int, spread: float) -> Spectrum:
+def isotropic_spectrum(dimension: int, spread: float) -> Spectrum:
     """Clusters with covariance sigma*^2 I in d dimensions."""
     if dimension < 1 or not (spread > 0 and math.isfinite(spread)):
         raise ValueError(f"a cluster needs d >= 1 and sigma*^2 > 0, got d = {dimension}, sigma*^2 = {spread}")

@@ -116,7 +116,7 @@ def isotropic_denoiser(means: Float[Tensor, "K D"], spread: float, weights: Floa
 def memorizing_loss(
     x: Float[Tensor, "N D"], levels: Levels, generator: torch.Generator, repeats: int = 1
 ) -> Float[Tensor, "R L"]:
-    """Loss of the denoiser that has memorized everything: what 000 takes to be zero; about 0 for t <= 0.7 at d = 50.
+    """Loss of the denoiser that has memorized everything: what 000 takes to be zero; about 0 for t <= 0.6 at d = 50.
 
     Args:
         x: training data (N,D).
