@@ -53,21 +53,27 @@ def test_a_changed_rule_or_threshold_is_another_specification() -> None:
     assert other.specification() != EXPERIMENT.specification()
 
 
+def mine(ledger: runs.Ledger) -> list[dict]:
+    return [claim for claim in ledger.claims if claim["experiment"] == EXPERIMENT.name]
+
+
 def test_runs_of_an_earlier_specification_are_counted_and_decide_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(runs, "LEDGER", tmp_path)
     runs.record(EXPERIMENT, "laptop", rows([300] * 5, [0] * 5))
-    assert [claim["verdict"] for claim in runs.claims().claims] == [HELD] * 3
+    assert [claim["verdict"] for claim in mine(runs.claims())] == [HELD] * 3
     path = tmp_path / "first-look.jsonl"
     path.write_text(path.read_text().replace(EXPERIMENT.specification(), "0" * 16))
     told = runs.claims()
-    assert [claim["verdict"] for claim in told.claims] == [UNTESTED] * 3
-    assert {claim["other_runs"] for claim in told.claims} == {10}
+    assert [claim["verdict"] for claim in mine(told)] == [UNTESTED] * 3
+    assert {claim["other_runs"] for claim in mine(told)} == {10}
 
 
-def test_the_ledger_in_the_source_holds_complete_runs_of_the_present_specification() -> None:
-    mine, _ = runs.recorded(EXPERIMENT)
-    assert len(mine) >= len(EXPERIMENT.configurations("laptop"))
-    assert all(row["versions"]["torch"] and row["date"] for row in mine)
+@pytest.mark.parametrize("name", sorted(runs.PLACES))
+def test_the_ledger_in_the_source_holds_complete_runs_of_the_present_specification(name) -> None:
+    chosen = runs.experiment(name)
+    found, _ = runs.recorded(chosen)
+    assert len(found) >= len(chosen.configurations(chosen.scale))
+    assert all(row["versions"]["torch"] and row["date"] for row in found)
 
 
 @pytest.mark.slow

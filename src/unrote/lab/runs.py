@@ -32,6 +32,7 @@ PLACES = {
     "crossover/sweep": "unrote.lab.crossover.sweep",
     "crossover/prediction": "unrote.lab.crossover.prediction",
     "crossover/colours": "unrote.lab.crossover.colours",
+    "crossover/recipe": "unrote.lab.crossover.recipe",
     "crossover/scale": "unrote.lab.crossover.scale",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""

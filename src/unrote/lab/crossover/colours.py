@@ -97,10 +97,23 @@ def coloured(configuration: Mapping[str, Any]) -> Coloured:
     return Coloured(drawn.x, draw(law, FRESH, stream(seed, "fresh")).x, drawn.label, templates, law)
 
 
+def templates_of(clusters: Clusters, drawn: Coloured) -> Float[Tensor, "M n"]:
+    """The true template of a picture in each cluster."""
+    first = torch.zeros(len(clusters.means), dtype=torch.long).scatter_(0, clusters.assignment, drawn.label)
+    return drawn.templates[first]
+
+
+def spans(clusters: Clusters, drawn: Coloured) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """q, the squared norm of each picture's template, and r^2, its squared distance to the mean inside the span."""
+    template = templates_of(clusters, drawn)[clusters.assignment]
+    q = template.square().sum(1)
+    away = (drawn.x - clusters.means[clusters.assignment]).reshape(N, CHANNELS, -1)
+    return q, torch.einsum("ncp,np->nc", away, template).square().sum(1) / q
+
+
 def in_colour(clusters: Clusters, drawn: Coloured, variance: Tensor) -> GaussianMixture:
     """Components with their cluster's template and mean, and a colour variance each: (M,) -> mixture."""
-    first = torch.zeros(len(clusters.means), dtype=torch.long).scatter_(0, clusters.assignment, drawn.label)
-    template = drawn.templates[first]
+    template = templates_of(clusters, drawn)
     factor = torch.einsum("cr,mn->mcnr", torch.eye(CHANNELS, dtype=torch.float64), template).flatten(1, 2)
     factor = variance.sqrt()[:, None, None] * factor
     weights = torch.full((len(template),), 1 / len(template), dtype=torch.float64)
@@ -117,8 +130,7 @@ def shared(clusters: Clusters, drawn: Coloured) -> GaussianMixture:
     """
     from scipy.optimize import minimize_scalar
 
-    q = drawn.templates.square().sum(1)[drawn.label][:, None]
-    r = (drawn.x - clusters.means[clusters.assignment]).square().sum(1)[:, None]
+    q, r = (values[:, None] for values in spans(clusters, drawn))
     if float(r.max()) < 1e-20 * float(q.max()):
         return in_colour(clusters, drawn, torch.zeros(len(clusters.means), dtype=torch.float64))
     noise = LEVELS.square()[None]
@@ -136,8 +148,7 @@ def separate(clusters: Clusters, drawn: Coloured) -> GaussianMixture:
     """A variance for each component: what the objective can also have, since a template may trade its scale
     for its colours'. Within one cluster the best is its own: v_i q_i = (mean r_n^2) / 3, so 0 for one picture.
     """
-    q = drawn.templates.square().sum(1)[drawn.label]
-    r = (drawn.x - clusters.means[clusters.assignment]).square().sum(1)
+    q, r = spans(clusters, drawn)
     total = torch.zeros(len(clusters.means), dtype=torch.float64).scatter_add_(0, clusters.assignment, r / q)
     return in_colour(clusters, drawn, total / (CHANNELS * clusters.sizes))
 

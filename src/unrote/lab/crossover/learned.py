@@ -18,9 +18,9 @@ from unrote.measure.neighbors import neighbors
 from unrote.sample.steps import euler, trajectory, vp_start
 from unrote.train.mixtures.kmeans import Clusters, lloyd, ward
 
-FACTORS = (2, 3, 4, 5)
+FACTORS = (2.0, 3.0, 4.0, 5.0)
 """A sample is a copy when its second neighbour is this many times farther; the paper's c = 1/9 is 3."""
-CRITERION = 3
+CRITERION = 3.0
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,6 @@ def as_json(found: Transition) -> Mapping[str, Any]:
     return {"start": found.start.as_dict(), "half": found.half.as_dict(), "end": found.end.as_dict()}
 
 
-def half(result: Mapping[str, Any], factor: int = CRITERION) -> Estimate:
+def half(result: Mapping[str, Any], factor: float = CRITERION) -> Estimate:
     """M_pt of a measured curve by one criterion."""
     return Estimate(**result["transition"][FACTORS.index(factor)]["half"])
