@@ -89,6 +89,33 @@ class AuditOptions(Gate, Seeded, Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeometryOptions(Seeded, Common):
+    """Before anyone trains: at which noise levels will a model copy, are there duplicates, what to do?"""
+
+    train: str
+    """The training set (see `unrote --help`)."""
+    test: str | None = None
+    """Held-out real images, for the shell coverage; without them training images are left out one by one."""
+    out: Path = Path("geometry")
+    low: float | None = None
+    """The lowest noise level (sigma, pixels -1 to 1); chosen from the data if it is not given."""
+    high: float | None = None
+    """The highest noise level; chosen from the data if it is not given."""
+    levels: int | None = None
+    """How many levels from --low to --high, equally spaced in log sigma; 12 per factor e if it is not given."""
+    points: int = 1000
+    """Training images, and held-out images, that are noised at every level, at most; drawn at random."""
+    duplicate_threshold: float = 0.08
+    """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos)."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays, where it cannot be told from the values."""
+    memory: int = 1024
+    """Mebibytes that a search may take beyond the images themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(Gate, Seeded, Device, Common):
     """Train a diffusion model and watch copying start."""
 
