@@ -32,6 +32,7 @@ PLACES = {
     "crossover/sweep": "unrote.lab.crossover.sweep",
     "crossover/prediction": "unrote.lab.crossover.prediction",
     "crossover/colours": "unrote.lab.crossover.colours",
+    "crossover/steps": "unrote.lab.crossover.steps",
     "crossover/recipe": "unrote.lab.crossover.recipe",
     "crossover/scale": "unrote.lab.crossover.scale",
 }

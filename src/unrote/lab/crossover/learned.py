@@ -56,13 +56,15 @@ def fitted(clusters: Clusters) -> GaussianMixture:
 
 
 @torch.no_grad()
-def generated(denoiser: Denoiser, count: int, dimension: int, seed: int) -> Float[Tensor, "n d"]:
-    """Samples of DDIM on the paper's 26 times: N(0, I) at t = 0.999, the end at t = 0.001 (H.2).
+def generated(
+    denoiser: Denoiser, count: int, dimension: int, seed: int, levels: Float[Tensor, " T"] = LEVELS
+) -> Float[Tensor, "n d"]:
+    """Samples of DDIM, by default on the paper's 26 times: N(0, I) at t = 0.999, the end at t = 0.001 (H.2).
 
     DDIM is Euler's step in sigma, and the noise is the same for every model of a seed.
     """
     z = torch.randn(count, dimension, generator=stream(seed, f"samples {dimension}"), dtype=torch.float64)
-    *_, last = trajectory(euler, denoiser, vp_start(z, float(LEVELS[0])), LEVELS)
+    *_, last = trajectory(euler, denoiser, vp_start(z, float(levels[0])), levels)
     return last
 
 
