@@ -1,0 +1,460 @@
+"""Where the curves of posterior weight and coverage meet: three regimes, the danger zone, and what to do about it.
+
+At small noise a noisy test point is in no training point's shell; at large noise no training point owns a noisy one.
+Between them both happen, and there a network can learn to copy.  The rule is the same for all data: means of both
+curves, made monotone, interpolated linearly in log sigma.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unrote.contracts import Estimate, InputError
+from unrote.geometry.inputs import ascending
+from unrote.measure.estimate import normal_quantile
+
+SHARE = 0.95
+"""Where the curves cross below the level asked for, the zone is taken at this share of the crossing's height."""
+
+FEW = 100
+"""Below so many training points the floor 1/N of the posterior weight is taken off."""
+
+GAP_LEVEL = 0.5
+"""The level of the recommended gap, see `recommended_gap`."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """An interval of noise levels.
+
+    Args:
+        low, high: sigma, in the units of the data.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """Regimes of noise levels and the danger zone, each end with its interval; a value is None for a reason.
+
+    Args:
+        levels: the grid (T,).
+        weight: monotone mean posterior weight (T,), rescaled where there are fewer than 100 training points.
+        covered: monotone mean coverage (T,).
+        crossing: the level at which the smaller of both is largest.
+        height: its value there.
+        asked: the level p of the danger zone that was asked for.
+        level: the level that was used: `asked`, or 0.95 of the crossing's height where that is lower.
+        danger_low, danger_high: ends of the danger zone: coverage at least p and weight at least p.
+        small_below: below this level noisy test points are mostly outside all shells.
+        large_above: above this level no training point owns a noisy one.
+        reasons: why a value is None, by the name of its field.
+        rescaled: whether the weight is (W - 1/N) / (1 - 1/N).
+        samples: curves drawn anew by the bootstrap, for other zones (see `zone_at`).
+    """
+
+    levels: Float[Tensor, " T"]
+    weight: Float[Tensor, " T"]
+    covered: Float[Tensor, " T"]
+    crossing: Estimate
+    height: Estimate
+    asked: float
+    level: float | None
+    danger_low: Estimate
+    danger_high: Estimate
+    small_below: Estimate
+    large_above: Estimate
+    reasons: Mapping[str, str]
+    rescaled: bool
+    samples: Samples
+
+    @property
+    def danger(self) -> Zone | None:
+        """The danger zone, or None if an end is not known."""
+        return _zone(self.danger_low, self.danger_high)
+
+    @property
+    def medium(self) -> Zone | None:
+        """What lies between the calm ends, or None if an end is not known."""
+        return _zone(self.small_below, self.large_above)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Monotone mean curves of base and test points drawn anew: the first column is the curve itself.
+
+    Args:
+        log_levels: log sigma (T,).
+        weight, covered: (T, 1 + repeats).
+        points: how many base points and test points the curves rest on.
+        confidence: of all intervals.
+    """
+
+    log_levels: Float[Tensor, " T"]
+    weight: Float[Tensor, "T R"]
+    covered: Float[Tensor, "T R"]
+    points: tuple[int, int]
+    confidence: float
+
+
+def regimes(
+    levels: Float[Tensor, " T"],
+    weight: Float[Tensor, "T n"],
+    covered: Float[Tensor, "T q"],
+    *,
+    count: int,
+    generator: torch.Generator,
+    p: float = 0.95,
+    small: float = 0.05,
+    large: float = 0.05,
+    repeats: int = 200,
+    confidence: float = 0.95,
+) -> Regimes:
+    """Regimes and danger zone from both curves, with bootstrap intervals over base and test points.
+
+    sigma_C(p) = inf {sigma : Cov >= p},  sigma_W(p) = sup {sigma : W >= p} of the isotonic projections of both means,
+    linear in log sigma between levels.  Danger zone [sigma_C(p), sigma_W(p)]; small noise below sigma_C(small), large
+    noise above sigma_W(large); crossing argmax min(W, Cov).  For N < 100 the weight is (W - 1/N) / (1 - 1/N).
+
+    The intervals tell how well these points determine the curves of this training set; another training set differs
+    by about as much again (see docs/geometry.md).
+
+    Args:
+        levels: sigma, ascending, best 12 or more per factor e (T,).
+        weight: posterior weight of each base point (T,n), see `WeightCurve.maximum`.
+        covered: coverage of each test point (T,q), see `coverage`.
+        count: number of training points N.
+        generator: draws points with replacement.
+        p: level of the danger zone; above 0.99 coverage may never reach it.
+        small, large: levels of the calm ends.
+        repeats: bootstrap samples.
+        confidence: of the intervals.
+
+    Raises:
+        InputError: for levels that are not positive and ascending, thresholds outside (0, 1), or fewer than 3 points.
+        ValueError: for curves that do not fit the levels.
+
+    Source: the thresholds are this program's; the regimes are 001 section 4.  Isotonic projection: Barlow and others,
+    "Statistical inference under order restrictions", 1972.  Intervals: Efron 1979.
+    """
+    sigma = ascending(levels)
+    _check(sigma, weight, covered, count, (p, small, large), confidence)
+    shift = 1 / count if count < FEW else 0.0
+    samples = Samples(
+        sigma.log(),
+        1 - rising(1 - (_means(weight, repeats, generator) - shift) / (1 - shift)),
+        rising(_means(covered, repeats, generator)),
+        (weight.shape[1], covered.shape[1]),
+        confidence,
+    )
+    at, height = _crossing(samples)
+    reasons: dict[str, str] = {}
+    fewest = min(samples.points)
+    crossing = _estimate(at, fewest, confidence)
+    value = _estimate(height, fewest, confidence)
+    if crossing.value is None:
+        reasons["crossing"] = reasons["height"] = reasons["level"] = _apart(samples, sigma)
+        value = Estimate(None, None, None, fewest)
+    used = _used(p, height)
+    low, high, why = _ends(samples, used if crossing.value is not None else torch.full_like(used, p))
+    reasons |= {f"danger_{key}": text for key, text in why.items()}
+    below, _, why = _ends(samples, torch.full_like(used, small))
+    reasons |= {"small_below": why["low"]} if "low" in why else {}
+    _, above, why = _ends(samples, torch.full_like(used, large))
+    reasons |= {"large_above": why["high"]} if "high" in why else {}
+    return Regimes(
+        sigma,
+        samples.weight[:, 0],
+        samples.covered[:, 0],
+        crossing,
+        value,
+        p,
+        float(used[0]) if crossing.value is not None else None,
+        low,
+        high,
+        below,
+        above,
+        reasons,
+        shift > 0,
+        samples,
+    )
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, and why.
+
+    Args:
+        low, high: the levels to leave out of training, or the one ambient level twice.
+        level: the level of the curves at which the zone was taken.
+        why: the reasoning, for the reader of a report; where an end is None, the reason.
+    """
+
+    low: Estimate
+    high: Estimate
+    level: float
+    why: str
+
+    @property
+    def zone(self) -> Zone | None:
+        """Both ends, or None if one is not known."""
+        return _zone(self.low, self.high)
+
+
+def zone_at(found: Regimes, p: float) -> tuple[Estimate, Estimate, float, Mapping[str, str]]:
+    """The zone of another level: its ends, the level that was used (0.95 of a lower crossing), and reasons.
+
+    Args:
+        found: what `regimes` returned.
+        p: the level, between 0 and 1.
+
+    Raises:
+        InputError: for a level outside (0, 1).
+    """
+    _check_shares(p)
+    _, height = _crossing(found.samples)
+    used = _used(p, height) if found.crossing.value is not None else torch.full_like(height, p)
+    low, high, why = _ends(found.samples, used)
+    return low, high, float(used[0]), why
+
+
+def recommended_gap(found: Regimes, p: float = GAP_LEVEL) -> Recommendation:
+    """Levels to leave out of training so that a network cannot learn to copy: the zone of level p = 0.5.
+
+    [sigma_C(p), sigma_W(p)]: from where every second noisy test point is in some shell to where the owner of a noisy
+    training point still has half of the weight.  It is wider than the danger zone of p = 0.95, which is a few percent
+    of the usual laws of levels: a network interpolates across so narrow a gap, from levels beside it at which it may
+    still copy.  Beyond p = 0.5 one of both conditions fails more often than it holds.  The level 0.5 is a default,
+    not calibrated: it has not been fitted to training runs.
+
+    Args:
+        found: what `regimes` returned.
+        p: the level of the zone.
+
+    Raises:
+        InputError: for a level outside (0, 1).
+    """
+    low, high, used, reasons = zone_at(found, p)
+    if reasons:
+        return Recommendation(low, high, used, " ".join(dict.fromkeys(reasons.values())))
+    assert low.value is not None and high.value is not None
+    why = (
+        f"Leave levels between {low.value:.3g} and {high.value:.3g} out of training. Below {low.value:.3g} fewer than "
+        f"{used:.0%} of noisy held-out images meet the shell of a training image, so what is learned there is not "
+        f"about single images; above {high.value:.3g} the most likely training image has less than {used:.0%} of the "
+        "weight, so that what is learned is an average of several. The gap is wider than the danger zone because a "
+        "network interpolates across a narrow one. The level is a default that has not been calibrated on trained "
+        "models."
+    )
+    return Recommendation(low, high, used, why)
+
+
+def recommended_ambient_level(found: Regimes, p: float = GAP_LEVEL) -> Recommendation:
+    """The noise to add to images once before training on them at all higher levels: the lower end of the gap.
+
+    Levels above it are learned from noisy copies, levels below it from clean images.  So it must not lie above the
+    level where copying begins, or dangerous levels would still see clean images; and the more noise the copies hold,
+    the less of a single image they give away.  Both leave sigma_C(p), the lower end of `recommended_gap`.
+
+    Args:
+        found: what `regimes` returned.
+        p: the level of the zone.
+
+    Raises:
+        InputError: for a level outside (0, 1).
+    """
+    low, _, used, reasons = zone_at(found, p)
+    if "low" in reasons:
+        return Recommendation(low, low, used, reasons["low"])
+    assert low.value is not None
+    why = (
+        f"Add noise of level {low.value:.3g} to every image once, and learn all higher levels from these copies. "
+        f"Levels below {low.value:.3g} still see clean images, which is safe where fewer than {used:.0%} of noisy "
+        "held-out images meet the shell of a training image; a lower level would hide less of each image, a higher "
+        "one would show clean images at levels where copying begins. The level is a default that has not been "
+        "calibrated on trained models."
+    )
+    return Recommendation(low, low, used, why)
+
+
+class Law(Protocol):
+    """A law of training levels."""
+
+    def probability(self, low: float, high: float) -> float:
+        """The share of training updates whose level lies in (low, high]."""
+        ...
+
+
+def share_removed(zone: Zone, law: Law) -> float:
+    """The share of training updates that a gap over a zone removes.
+
+    Args:
+        zone: levels that are left out.
+        law: of training levels, for example EDM's.
+
+    Raises:
+        InputError: for a zone that removes everything.
+    """
+    share = law.probability(zone.low, zone.high)
+    if share >= 1 - 1e-9:
+        raise InputError(
+            f"A gap from {zone.low:g} to {zone.high:g} removes every level of this training law; nothing would be left "
+            "to learn from. Choose a narrower zone or a wider law."
+        )
+    return share
+
+
+def rising(values: Float[Tensor, "T R"]) -> Float[Tensor, "T R"]:
+    """The nearest non-decreasing sequences in squared distance: max over s <= t of min over u >= t of mean(s..u).
+
+    Args:
+        values: one sequence per column (T,R).
+
+    Source: the min-max formula of isotonic regression, Barlow and others 1972, theorem 1.9.
+    """
+    length, columns = values.shape
+    total = torch.cat([values.new_zeros(1, columns), values.cumsum(0)])
+    out = values.new_full((length, columns), -math.inf)
+    for s in range(length):
+        width = torch.arange(1, length - s + 1, dtype=values.dtype, device=values.device)
+        mean = (total[s + 1 :] - total[s]) / width[:, None]
+        least = mean.flip(0).cummin(0).values.flip(0)
+        out[s:] = torch.maximum(out[s:], least)
+    return out
+
+
+def _means(values: Tensor, repeats: int, generator: torch.Generator) -> Float[Tensor, "T R"]:
+    """Means over points, then means over points drawn with replacement."""
+    n = values.shape[1]
+    counts = values.new_ones(1 + repeats, n, dtype=torch.float64)
+    for row in range(1, 1 + repeats):
+        drawn = torch.randint(n, (n,), generator=generator, device=generator.device)
+        counts[row] = torch.bincount(drawn, minlength=n)
+    return values.double() @ counts.T / n
+
+
+def _first(curve: Tensor, p: Tensor, x: Tensor) -> Tensor:
+    """inf {x : curve >= p} of rising curves (T,R): -inf if the lowest x has it already, inf if none has it."""
+    index = (curve < p).sum(0)
+    after = index.clamp(1, len(x) - 1)
+    y0, y1 = (curve.gather(0, i[None])[0] for i in (after - 1, after))
+    part = ((p - y0) / (y1 - y0)).clamp(0, 1)
+    between = x[after - 1] + part * (x[after] - x[after - 1])
+    between = torch.where(index == 0, -math.inf, between)
+    return torch.where(index == len(x), math.inf, between)
+
+
+def _ends(samples: Samples, p: Tensor) -> tuple[Estimate, Estimate, dict[str, str]]:
+    """sigma_C(p) and sigma_W(p) with reasons where they are not on the grid."""
+    x = samples.log_levels
+    low = _first(samples.covered, p, x).exp()
+    high = (-_first(samples.weight.flip(0), p, -x.flip(0))).exp()
+    where = f"the levels from {float(x[0].exp()):.3g} to {float(x[-1].exp()):.3g}"
+    share, weight = f"{float(p[0]):.3g}", "The posterior weight"
+    reasons = {}
+    if float(low[0]) == 0:
+        reasons["low"] = f"Coverage is {share} or more at the lowest of {where}; let them begin lower."
+    if math.isinf(float(low[0])):
+        reasons["low"] = f"Coverage does not reach {share} on {where}; let them reach higher."
+    if math.isinf(float(high[0])):
+        reasons["high"] = f"{weight} is {share} or more at the highest of {where}; let them reach higher."
+    if float(high[0]) == 0:
+        reasons["high"] = f"{weight} is below {share} on {where}; let them begin lower, or remove duplicates."
+    return (
+        _estimate(low, samples.points[1], samples.confidence),
+        _estimate(high, samples.points[0], samples.confidence),
+        reasons,
+    )
+
+
+def _crossing(samples: Samples) -> tuple[Tensor, Tensor]:
+    """argmax min(W, Cov) and its value, for every column; 0 or inf where the curves do not meet on the grid."""
+    x, difference = samples.log_levels, samples.covered - samples.weight
+    zero = torch.zeros_like(difference[0])
+    left = _first(difference, zero, x)
+    # Where both are equal over an interval its middle is taken; the least negative number makes the end strict.
+    right = -_first(-difference.flip(0), zero, -x.flip(0))
+    at = torch.where(left.isinf(), left, (left + right) / 2)
+    return at.exp(), _value(samples.covered, x, at)
+
+
+def _value(curve: Tensor, x: Tensor, at: Tensor) -> Tensor:
+    """Curves (T,R) at one place each."""
+    after = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
+    part = ((at - x[after - 1]) / (x[after] - x[after - 1])).clamp(0, 1)
+    y0, y1 = (curve.gather(0, i[None])[0] for i in (after - 1, after))
+    return y0 + part * (y1 - y0)
+
+
+def _used(p: float, height: Tensor) -> Tensor:
+    return torch.where(height >= p, torch.full_like(height, p), SHARE * height)
+
+
+def _estimate(values: Tensor, n: int, confidence: float) -> Estimate:
+    """The first value with the interval of the others; what lies beyond the grid (0 or inf) is None."""
+
+    def known(value: float) -> float | None:
+        return value if 0 < value < math.inf else None
+
+    value = known(float(values[0]))
+    if len(values) < 3 or value is None:
+        return Estimate(value, None, None, n)
+    ordered = values[1:].sort().values
+    tail = (1 - confidence) / 2
+    # Whole order statistics, because inf cannot be interpolated.
+    first = ordered[math.floor(tail * (len(ordered) - 1))]
+    last = ordered[math.ceil((1 - tail) * (len(ordered) - 1))]
+    return Estimate(value, known(float(first)), known(float(last)), n)
+
+
+def _zone(low: Estimate, high: Estimate) -> Zone | None:
+    if low.value is None or high.value is None or low.value > high.value:
+        return None
+    return Zone(low.value, high.value)
+
+
+def _apart(samples: Samples, sigma: Tensor) -> str:
+    levels = f"from {float(sigma[0]):.3g} to {float(sigma[-1]):.3g}"
+    if float(samples.covered[0, 0]) >= float(samples.weight[0, 0]):
+        return f"Coverage is above the posterior weight on all levels {levels}; the curves cross below, if at all."
+    return (
+        f"The posterior weight is above coverage on all levels {levels}; the curves cross above, if at all."
+    )
+
+
+def _check(
+    sigma: Tensor,
+    weight: Tensor,
+    covered: Tensor,
+    count: int,
+    shares: tuple[float, float, float],
+    confidence: float,
+) -> None:
+    normal_quantile(confidence)
+    _check_shares(*shares)
+    if weight.shape[0] != len(sigma) or covered.shape[0] != len(sigma) or len(sigma) < 2:
+        raise ValueError(
+            f"curves need one row for each of 2 or more levels; got {len(sigma)} levels, {tuple(weight.shape)} and "
+            f"{tuple(covered.shape)}"
+        )
+    if min(count, weight.shape[1], covered.shape[1]) < 3:
+        raise InputError(
+            f"Regimes need at least 3 training, base and test points; got {count}, {weight.shape[1]} and "
+            f"{covered.shape[1]}."
+        )
+
+
+def _check_shares(*shares: float) -> None:
+    if not all(0 < share < 1 for share in shares):
+        raise InputError(
+            f"Levels of the curves must lie between 0 and 1, got {', '.join(f'{s:g}' for s in shares)}."
+        )

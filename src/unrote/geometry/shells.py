@@ -1,0 +1,403 @@
+"""Gaussian shells: where a noisy point almost surely lies, how often two shells meet, and what a union covers.
+
+x + sigma Z lies in sigma r_- <= |y - x| <= sigma r_+ with probability at least 1 - 2 exp(-t).  Around the training
+points these shells are all that training sees at level sigma; the share of noisy held-out points inside their union is
+the coverage.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from unrote import likelihoods
+from unrote.contracts import InputError, normal
+from unrote.geometry.inputs import ascending, held_out, images
+from unrote.geometry.inside import Left, inside_any
+from unrote.geometry.posterior import ROWS, base_rows
+from unrote.measure.neighbors import neighbors
+
+LEAST = 1e-30
+"""Probabilities below this are given as 0."""
+
+NODES = 1024
+"""Points of the table from which probabilities are interpolated; its relative error is below 1e-9."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The shell that holds standard normal noise in d dimensions, up to a probability 2 exp(-t).
+
+    r_-^2 = max(d - 2 sqrt(d t), 0),  r_+^2 = d + 2 sqrt(d t) + 2 t.
+
+    Args:
+        dimension: d, at least 1.
+        tail: t > 0; the paper's 0.9865 is t = 5.
+
+    Raises:
+        InputError: for a dimension below 1 or a tail that is not positive.
+
+    Source: 001 Lemma 4.5 and eq. 6; Laurent and Massart 2000, Lemma 1.
+    """
+
+    dimension: int
+    tail: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.dimension < 1 or not 0 < self.tail < math.inf:
+            raise InputError(
+                f"A shell needs a dimension of at least 1 and a positive tail, got {self.dimension} and {self.tail}."
+            )
+
+    @property
+    def inner(self) -> float:
+        """r_-, in units of sigma."""
+        return math.sqrt(max(self.dimension - 2 * math.sqrt(self.dimension * self.tail), 0.0))
+
+    @property
+    def outer(self) -> float:
+        """r_+, in units of sigma."""
+        return math.sqrt(self.dimension + 2 * math.sqrt(self.dimension * self.tail) + 2 * self.tail)
+
+    @property
+    def probability(self) -> float:
+        """Pr(r_- <= |Z| <= r_+), exactly; `bound` is what the lemma promises."""
+        return float(_exact(torch.zeros(1, dtype=torch.float64), self)[0])
+
+    @property
+    def bound(self) -> float:
+        """1 - 2 exp(-t), at most `probability`."""
+        return 1 - 2 * math.exp(-self.tail)
+
+    @property
+    def half_overlap(self) -> float:
+        """The ratio |x - x'| / sigma at which `two_shell` is 1/2; about sqrt(2 sqrt(d t) + 2 t).
+
+        Raises:
+            InputError: for a tail so short that the shell holds less than half of the noise.
+        """
+        if self.probability <= 0.5:
+            raise InputError(
+                f"The shell of tail {self.tail:g} holds only {self.probability:.3g} of the noise, so that no two "
+                "shells overlap by half; use a longer tail, such as 5."
+            )
+        low, high = 0.0, _table(self).reach
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = float(_exact(torch.tensor([middle], dtype=torch.float64), self)[0]) > 0.5
+            low, high = (middle, high) if above else (low, middle)
+        return (low + high) / 2
+
+
+def two_shell(ratio: Float[Tensor, "*S"], shell: Shell) -> Float[Tensor, "*S"]:
+    """The probability that a noisy copy of one point lies in the shell of another, exactly.
+
+    c(r) = Pr(r_- <= |Z + v| <= r_+),  |v| = r = |x - x'| / sigma,  |Z + v|^2 noncentral chi-square: c = sum_k
+    Poisson(k; r^2/2) Pr(r_-^2 <= chi^2_{d+2k} <= r_+^2), whose terms are positive, so that small values keep their
+    relative accuracy.  It falls from `shell.probability` at 0.  It is interpolated from a table of log c, with a
+    relative error below 1e-8 where c > 1e-12; values below 1e-30 are given as 0.
+
+    Args:
+        ratio: distances in units of sigma, not negative, of any shape.
+        shell: with dimension and tail.
+
+    Raises:
+        ValueError: for negative or undefined ratios.
+
+    Source: 001 Definition 4.7, which is a Monte Carlo estimate there.
+    """
+    wide = ratio.double()
+    if not bool((wide >= 0).all()):
+        raise ValueError("distances between points, in units of sigma, must not be negative or NaN")
+    return _table(shell)(wide)
+
+
+def coverage(
+    train: Shaped[Tensor, "N ..."],
+    test: Shaped[Tensor, "Q ..."],
+    levels: Float[Tensor, " T"],
+    shell: Shell,
+    generator: torch.Generator,
+    draws: int = 1,
+    *,
+    memory: int = likelihoods.DEFAULT_MEMORY,
+) -> Float[Tensor, "T Q"]:
+    """The share of draws in which each noisy test point lies in the union of the training points' shells.
+
+    Cov(sigma) = Pr(X + sigma Z in union_i S_sigma(x_i)), X a fresh point; its mean over test points estimates it.
+
+    Args:
+        train: training events (N,*E).
+        test: held-out events (Q,*E).
+        levels: ascending, in the units of the data (T,).
+        shell: whose dimension is that of the data.
+        generator: draws the noise, the same at all levels.
+        draws: noises per test point.
+        memory: bytes beyond the data.
+
+    Raises:
+        InputError: for unusable images or levels, or a test set all of which was trained on.
+        ValueError: for a shell of another dimension.
+
+    Source: 001 Definition 4.6.
+    """
+    data = images(train)
+    return _covered(data, held_out(test, data), ascending(levels), shell, generator, draws, None, memory)
+
+
+def coverage_without_test(
+    train: Shaped[Tensor, "N ..."],
+    levels: Float[Tensor, " T"],
+    shell: Shell,
+    generator: torch.Generator,
+    base: int | None = 1000,
+    draws: int = 1,
+    group: Int[Tensor, " N"] | None = None,
+    *,
+    memory: int = likelihoods.DEFAULT_MEMORY,
+) -> Float[Tensor, "T n"]:
+    """Coverage of training points by the shells of the others: for those who hold out no data.
+
+    Each base point plays the fresh point of a training set of N - 1, which is exactly the coverage of such a set, if
+    the points are independent.  Near-duplicates are not, and raise it at small sigma: give their groups.
+
+    Args:
+        train: training events (N,*E).
+        levels: ascending, in the units of the data (T,).
+        shell: whose dimension is that of the data.
+        generator: draws the base points, then their noise.
+        base: how many training points are used; None or N and more for all.
+        draws: noises per base point.
+        group: near-duplicates share a number (N,), see `unrote.measure.duplicates`; a point is not compared with its
+            own group.
+        memory: bytes beyond the data.
+
+    Raises:
+        InputError: for unusable images or levels, or if all points are one group.
+        ValueError: for a shell of another dimension, or groups of another number of points.
+
+    Source: 001 Definition 4.6, with the training set in place of a test set.
+    """
+    data = images(train)
+    names = torch.arange(len(data)) if group is None else group
+    if len(names) != len(data):
+        raise ValueError(f"{len(data)} training points need as many group numbers, got {len(names)}")
+    if bool((names == names[0]).all()):
+        raise InputError(
+            f"All {len(data)} training images are near-duplicates of each other, so that none is left to compare with; "
+            "lower the duplicate threshold."
+        )
+    rows = base_rows(len(data), base, draws, generator)
+    return _covered(
+        data, data[rows], ascending(levels), shell, generator, draws, (names[rows], names), memory
+    )
+
+
+def _covered(
+    data: Tensor,
+    points: Tensor,
+    sigma: Tensor,
+    shell: Shell,
+    generator: torch.Generator,
+    draws: int,
+    left_out: Left | None,
+    memory: int,
+) -> Float[Tensor, "T Q"]:
+    check_shell(shell, data)
+    base_rows(len(points), None, draws, generator)
+    out = torch.zeros(len(sigma), len(points), dtype=torch.float64, device=data.device)
+    ends = shell.inner, shell.outer
+    for part in torch.arange(len(points)).split(ROWS):
+        some = points[part]
+        groups = None if left_out is None else (left_out[0][part], left_out[1])
+        for _ in range(draws):
+            z = normal(some.shape, generator, dtype=some.dtype, device=some.device)
+            out[:, part] += inside_any(data, some, z, sigma, ends, groups, memory).double() / draws
+    return out
+
+
+def coverage_bounds(
+    nearest: Float[Tensor, " Q"],
+    pairs: Float[Tensor, " P"],
+    size: int,
+    levels: Float[Tensor, " T"],
+    shell: Shell,
+) -> tuple[Float[Tensor, "T Q"], Float[Tensor, " T"]]:
+    """Both bounds on the coverage, without noise: E c(D_NN / sigma) <= Cov(sigma) <= min(1, N E c(|X - X'| / sigma)).
+
+    The lower bound is within a few hundredths on images.  The upper one is dominated by rare close pairs and exceeds 1
+    soon; many distances are rounded down to a grid of relative width 1e-4, which keeps it an upper bound.
+
+    Args:
+        nearest: distance of each test point to its nearest training point (Q,).
+        pairs: distances between independent points (P,), as many as possible, see `pair_distances`.
+        size: number of training points N.
+        levels: ascending, in the units of the data (T,).
+        shell: whose dimension is that of the data.
+
+    Returns:
+        The lower bound of every test point (T,Q), whose mean bounds the coverage, and the upper bound (T,).
+
+    Raises:
+        InputError: for unusable levels.
+        ValueError: if there are no distances.
+
+    Source: 001 Theorem 4.8.
+    """
+    sigma = ascending(levels)
+    if len(nearest) == 0 or len(pairs) == 0:
+        raise ValueError("the bounds need at least one nearest distance and one pair")
+    lower = two_shell(nearest.double() / sigma[:, None].to(nearest.device), shell)
+    distance, count = _rounded_down(pairs.double())
+    upper = torch.stack([(two_shell(distance / s, shell) * count).sum() for s in sigma.tolist()])
+    return lower, (size * upper / len(pairs)).clamp_max(1)
+
+
+def _rounded_down(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances on a logarithmic grid from below, and how many stand at each."""
+    if len(pairs) < 2**15:
+        return pairs, torch.ones_like(pairs)
+    index = (pairs.clamp_min(torch.finfo(torch.float64).tiny).log() * 1e4).floor()
+    value, count = index.unique(return_counts=True)
+    # The small factor pays for the rounding of logarithm and exponential.
+    return torch.where(value < -7e6, 0.0, (value / 1e4).exp() * (1 - 1e-12)), count.double()
+
+
+def nearest_distances(
+    train: Shaped[Tensor, "N ..."], test: Shaped[Tensor, "Q ..."], *, memory: int = likelihoods.DEFAULT_MEMORY
+) -> Float[Tensor, " Q"]:
+    """The distance of every test point to its nearest training point (Q,), float64, exact."""
+    return neighbors(test, train, 1, memory=memory).distance[:, 0]
+
+
+def nearest_others(
+    train: Shaped[Tensor, "N ..."],
+    rows: Int[Tensor, " n"],
+    *,
+    memory: int = likelihoods.DEFAULT_MEMORY,
+) -> Float[Tensor, " n"]:
+    """The distance of some training points to their nearest other training point (n,), float64, exact."""
+    return neighbors(train[rows], train, 2, memory=memory).distance[:, 1]
+
+
+def pair_distances(
+    x: Shaped[Tensor, "N ..."], generator: torch.Generator, base: int | None = 1000
+) -> Float[Tensor, " P"]:
+    """Distances of all pairs among some points, P = n (n - 1) / 2, float64.
+
+    Args:
+        x: events (N,*E).
+        generator: draws the points.
+        base: how many points; None or N and more for all.
+    """
+    data = images(x)
+    some = data[base_rows(len(data), base, 1, generator)].double()
+    some = some - some.mean(0)
+    squared = some.square().sum(1)
+    first, second = torch.triu_indices(len(some), len(some), 1)
+    # In float64 a product is as good as differences, but for points that are equal up to 1e-7 of their norms.
+    return (squared[:, None] + squared - 2 * (some @ some.T))[first, second].clamp_min(0).sqrt()
+
+
+def disjoint_below(closest: float, shell: Shell) -> float:
+    """The level below which no two shells meet: min |x_i - x_j| / (2 r_+), in d >= 2.
+
+    Below it a denoiser that returns x_i on the shell of x_i has no loss, whatever it does elsewhere, so that the loss
+    does not determine it.
+
+    Args:
+        closest: the smallest distance between two training points.
+        shell: whose dimension is that of the data.
+
+    Source: 001 Theorem 4.9.
+    """
+    return closest / (2 * shell.outer)
+
+
+def check_shell(shell: Shell, data: Float[Tensor, "N D"]) -> None:
+    """Raise ValueError unless the shell has the dimension of the data."""
+    if shell.dimension != data.shape[1]:
+        raise ValueError(
+            f"a shell of dimension {shell.dimension} does not fit data of {data.shape[1]} numbers"
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """log c on an even grid, as a cubic polynomial between each two of its points.
+
+    Args:
+        reach: the ratio at which c falls below `LEAST`.
+        step: of the grid.
+        coefficients: of 1, u, u^2, u^3 in each interval (n,4), u from 0 to 1.
+    """
+
+    reach: float
+    step: float
+    coefficients: Float[Tensor, "n 4"]
+
+    def __call__(self, ratio: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+        place = (ratio / self.step).clamp_max(len(self.coefficients))
+        index = place.long().clamp_max(len(self.coefficients) - 1)
+        u = place - index
+        c0, c1, c2, c3 = self.coefficients.to(ratio.device).unbind(1)
+        log = c0[index] + u * (c1[index] + u * (c2[index] + u * c3[index]))
+        return torch.where(ratio < self.reach, log.exp(), torch.zeros_like(log))
+
+
+@lru_cache(maxsize=64)
+def _table(shell: Shell) -> _Table:
+    one = torch.ones(1, dtype=torch.float64)
+    low, high = 0.0, math.sqrt(2 * math.sqrt(shell.dimension * shell.tail) + 2 * shell.tail)
+    while float(_exact(high * one, shell)[0]) > LEAST:
+        low, high = high, 1.25 * high
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(_exact(middle * one, shell)[0]) > LEAST else (low, middle)
+    step = low / NODES
+    node = torch.arange(NODES + 2, dtype=torch.float64) * step
+    log = _exact(node, shell).log()
+    log = torch.cat([log[1:2], log])  # c is even in r
+    before, here, after, last = (log[i : i + NODES] for i in range(4))
+    # The cubic through four neighbouring points, in the middle interval.
+    c1 = -before / 3 - here / 2 + after - last / 6
+    c2 = before / 2 - here + after / 2
+    c3 = -before / 6 + here / 2 - after / 2 + last / 6
+    return _Table(low, step, torch.stack([here, c1, c2, c3], 1))
+
+
+def _exact(ratio: Float[Tensor, " n"], shell: Shell) -> Float[Tensor, " n"]:
+    """c(r) by its Poisson mixture of central chi-squares."""
+    half = ratio.square() / 2
+    most = float(half.max())
+    between = _between(shell, int(most + 12 * math.sqrt(most) + 40))
+    k = torch.arange(len(between), dtype=torch.float64)
+    factorial = torch.lgamma(k + 1)
+    out = torch.empty_like(half)
+    for part in torch.arange(len(half)).split(max(1, likelihoods.CHUNK // len(k))):
+        mean = half[part, None]
+        log = torch.xlogy(k, mean) - mean - factorial
+        out[part] = log.exp() @ between
+    return out
+
+
+@lru_cache(maxsize=256)
+def _between(shell: Shell, terms: int) -> Float[Tensor, " K"]:
+    """Pr(r_-^2 <= chi^2_{d+2k} <= r_+^2) for k = 0..terms."""
+    return _below(shell, shell.outer, terms) - _below(shell, shell.inner, terms)
+
+
+def _below(shell: Shell, radius: float, terms: int) -> Float[Tensor, " K"]:
+    """Pr(chi^2_{d+2k} <= radius^2), by adding up from the far tail, which keeps small values accurate."""
+    if radius == 0:
+        return torch.zeros(terms + 1, dtype=torch.float64)
+    x, a = radius**2 / 2, shell.dimension / 2
+    last = max(terms, int(max(x - a, 0) + 40 * math.sqrt(x) + 40))
+    order = a + torch.arange(last + 1, dtype=torch.float64)
+    log = order * math.log(x) - x - torch.lgamma(order + 1)
+    return log.exp().flip(0).cumsum(0).flip(0)[: terms + 1]
