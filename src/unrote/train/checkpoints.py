@@ -45,7 +45,7 @@ def save(state: TrainState, path: Path) -> None:
         InputError: if the file cannot be written; what was at `path` is untouched.
     """
     if state.accelerator.is_main_process:
-        _write(_tensors_of(state), _header_of(state), path)
+        write(_tensors_of(state), _header_of(state), path)
     state.accelerator.wait_for_everyone()
 
 
@@ -156,7 +156,12 @@ def _header_of(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _write(parts: dict[str, dict[str, Tensor]], header: dict[str, Any], path: Path) -> None:
+def write(parts: dict[str, dict[str, Tensor]], header: dict[str, Any], path: Path) -> None:
+    """Write named groups of tensors and a header to one file, whole or not at all, with digests of both.
+
+    Raises:
+        InputError: if the file cannot be written; what was there before is untouched.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

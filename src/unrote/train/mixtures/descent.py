@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrote.contracts import InputError
-from unrote.train.checkpoints import FORMAT, _write, read
+from unrote.train.checkpoints import FORMAT, read, write
 from unrote.train.fingerprint import check_same
 
 PLATEAU, ESCAPE, STATIONARY = 0.005, 10.0, 0.05
@@ -264,7 +264,7 @@ def save(run: Run, path: Path) -> None:
         "adam": {"moments": run.moments},
         "run": {"stream": run.stream.get_state(), "looks": looks},
     }
-    _write(parts, {"format": FORMAT, "step": run.step, "fingerprint": run.fingerprint}, path)
+    write(parts, {"format": FORMAT, "step": run.step, "fingerprint": run.fingerprint}, path)
 
 
 def restore(run: Run, path: Path) -> None:
