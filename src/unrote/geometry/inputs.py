@@ -98,8 +98,8 @@ def held_out(test: Shaped[Tensor, "Q ..."], train: Float[Tensor, "N D"]) -> Floa
     if bool(contained(flat, train).all()):
         raise InputError(
             f"All {len(flat)} test images are in the training set, so that coverage would be 1 at every noise level "
-            "and say nothing. Give images that were not trained on, or none: then the training set itself is used, each "
-            "image against the others."
+            "and say nothing. Give images that were not trained on, or none: then the training set itself is used, "
+            "each image against the others."
         )
     return flat
 

@@ -2,7 +2,8 @@
 
 y = x + sigma z lies in the shell of x_i if sigma^2 inner^2 <= |y - x_i|^2 <= sigma^2 outer^2, that is if
 A_i - sigma B_i lies between sigma^2 (inner^2 - |z|^2) / 2 and sigma^2 (outer^2 - |z|^2) / 2, with
-A_i = |x_i - x|^2 / 2 and B_i = <z, x_i - x>.  Pairs that rounding could put on the other side of a limit are done again in float64.
+A_i = |x_i - x|^2 / 2 and B_i = <z, x_i - x>.  Pairs that rounding could put on the other side
+of a limit are done again in float64.
 """
 
 from __future__ import annotations

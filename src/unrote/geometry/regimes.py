@@ -7,7 +7,6 @@ curves, made monotone, interpolated linearly in log sigma.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,11 +16,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
+from unrote.geometry.crossings import (
+    Samples,
+    apart,
+    ends,
+    interval,
+    meeting,
+    resampled_means,
+    rising,
+    used_height,
+)
 from unrote.geometry.inputs import ascending
 from unrote.measure.estimate import normal_quantile
-
-SHARE = 0.95
-"""Where the curves cross below the level asked for, the zone is taken at this share of the crossing's height."""
 
 FEW = 100
 """Below so many training points the floor 1/N of the posterior weight is taken off."""
@@ -88,24 +94,6 @@ class Regimes:
         return _zone(self.small_below, self.large_above)
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Monotone mean curves of base and test points drawn anew: the first column is the curve itself.
-
-    Args:
-        log_levels: log sigma (T,).
-        weight, covered: (T, 1 + repeats).
-        points: how many base points and test points the curves rest on.
-        confidence: of all intervals.
-    """
-
-    log_levels: Float[Tensor, " T"]
-    weight: Float[Tensor, "T R"]
-    covered: Float[Tensor, "T R"]
-    points: tuple[int, int]
-    confidence: float
-
-
 def regimes(
     levels: Float[Tensor, " T"],
     weight: Float[Tensor, "T n"],
@@ -151,25 +139,25 @@ def regimes(
     shift = 1 / count if count < FEW else 0.0
     samples = Samples(
         sigma.log(),
-        1 - rising(1 - (_means(weight, repeats, generator) - shift) / (1 - shift)),
-        rising(_means(covered, repeats, generator)),
+        1 - rising(1 - (resampled_means(weight, repeats, generator) - shift) / (1 - shift)),
+        rising(resampled_means(covered, repeats, generator)),
         (weight.shape[1], covered.shape[1]),
         confidence,
     )
-    at, height = _crossing(samples)
+    at, height = meeting(samples)
     reasons: dict[str, str] = {}
     fewest = min(samples.points)
-    crossing = _estimate(at, fewest, confidence)
-    value = _estimate(height, fewest, confidence)
+    crossing = interval(at, fewest, confidence)
+    value = interval(height, fewest, confidence)
     if crossing.value is None:
-        reasons["crossing"] = reasons["height"] = reasons["level"] = _apart(samples, sigma)
+        reasons["crossing"] = reasons["height"] = reasons["level"] = apart(samples, sigma)
         value = Estimate(None, None, None, fewest)
-    used = _used(p, height)
-    low, high, why = _ends(samples, used if crossing.value is not None else torch.full_like(used, p))
+    used = used_height(p, height)
+    low, high, why = ends(samples, used if crossing.value is not None else torch.full_like(used, p))
     reasons |= {f"danger_{key}": text for key, text in why.items()}
-    below, _, why = _ends(samples, torch.full_like(used, small))
+    below, _, why = ends(samples, torch.full_like(used, small))
     reasons |= {"small_below": why["low"]} if "low" in why else {}
-    _, above, why = _ends(samples, torch.full_like(used, large))
+    _, above, why = ends(samples, torch.full_like(used, large))
     reasons |= {"large_above": why["high"]} if "high" in why else {}
     return Regimes(
         sigma,
@@ -221,9 +209,9 @@ def zone_at(found: Regimes, p: float) -> tuple[Estimate, Estimate, float, Mappin
         InputError: for a level outside (0, 1).
     """
     _check_shares(p)
-    _, height = _crossing(found.samples)
-    used = _used(p, height) if found.crossing.value is not None else torch.full_like(height, p)
-    low, high, why = _ends(found.samples, used)
+    _, height = meeting(found.samples)
+    used = used_height(p, height) if found.crossing.value is not None else torch.full_like(height, p)
+    low, high, why = ends(found.samples, used)
     return low, high, float(used[0]), why
 
 
@@ -313,122 +301,10 @@ def share_removed(zone: Zone, law: Law) -> float:
     return share
 
 
-def rising(values: Float[Tensor, "T R"]) -> Float[Tensor, "T R"]:
-    """The nearest non-decreasing sequences in squared distance: max over s <= t of min over u >= t of mean(s..u).
-
-    Args:
-        values: one sequence per column (T,R).
-
-    Source: the min-max formula of isotonic regression, Barlow and others 1972, theorem 1.9.
-    """
-    length, columns = values.shape
-    total = torch.cat([values.new_zeros(1, columns), values.cumsum(0)])
-    out = values.new_full((length, columns), -math.inf)
-    for s in range(length):
-        width = torch.arange(1, length - s + 1, dtype=values.dtype, device=values.device)
-        mean = (total[s + 1 :] - total[s]) / width[:, None]
-        least = mean.flip(0).cummin(0).values.flip(0)
-        out[s:] = torch.maximum(out[s:], least)
-    return out
-
-
-def _means(values: Tensor, repeats: int, generator: torch.Generator) -> Float[Tensor, "T R"]:
-    """Means over points, then means over points drawn with replacement."""
-    n = values.shape[1]
-    counts = values.new_ones(1 + repeats, n, dtype=torch.float64)
-    for row in range(1, 1 + repeats):
-        drawn = torch.randint(n, (n,), generator=generator, device=generator.device)
-        counts[row] = torch.bincount(drawn, minlength=n)
-    return values.double() @ counts.T / n
-
-
-def _first(curve: Tensor, p: Tensor, x: Tensor) -> Tensor:
-    """inf {x : curve >= p} of rising curves (T,R): -inf if the lowest x has it already, inf if none has it."""
-    index = (curve < p).sum(0)
-    after = index.clamp(1, len(x) - 1)
-    y0, y1 = (curve.gather(0, i[None])[0] for i in (after - 1, after))
-    part = ((p - y0) / (y1 - y0)).clamp(0, 1)
-    between = x[after - 1] + part * (x[after] - x[after - 1])
-    between = torch.where(index == 0, -math.inf, between)
-    return torch.where(index == len(x), math.inf, between)
-
-
-def _ends(samples: Samples, p: Tensor) -> tuple[Estimate, Estimate, dict[str, str]]:
-    """sigma_C(p) and sigma_W(p) with reasons where they are not on the grid."""
-    x = samples.log_levels
-    low = _first(samples.covered, p, x).exp()
-    high = (-_first(samples.weight.flip(0), p, -x.flip(0))).exp()
-    where = f"the levels from {float(x[0].exp()):.3g} to {float(x[-1].exp()):.3g}"
-    share, weight = f"{float(p[0]):.3g}", "The posterior weight"
-    reasons = {}
-    if float(low[0]) == 0:
-        reasons["low"] = f"Coverage is {share} or more at the lowest of {where}; let them begin lower."
-    if math.isinf(float(low[0])):
-        reasons["low"] = f"Coverage does not reach {share} on {where}; let them reach higher."
-    if math.isinf(float(high[0])):
-        reasons["high"] = f"{weight} is {share} or more at the highest of {where}; let them reach higher."
-    if float(high[0]) == 0:
-        reasons["high"] = f"{weight} is below {share} on {where}; let them begin lower, or remove duplicates."
-    return (
-        _estimate(low, samples.points[1], samples.confidence),
-        _estimate(high, samples.points[0], samples.confidence),
-        reasons,
-    )
-
-
-def _crossing(samples: Samples) -> tuple[Tensor, Tensor]:
-    """argmax min(W, Cov) and its value, for every column; 0 or inf where the curves do not meet on the grid."""
-    x, difference = samples.log_levels, samples.covered - samples.weight
-    zero = torch.zeros_like(difference[0])
-    left = _first(difference, zero, x)
-    # Where both are equal over an interval its middle is taken; the least negative number makes the end strict.
-    right = -_first(-difference.flip(0), zero, -x.flip(0))
-    at = torch.where(left.isinf(), left, (left + right) / 2)
-    return at.exp(), _value(samples.covered, x, at)
-
-
-def _value(curve: Tensor, x: Tensor, at: Tensor) -> Tensor:
-    """Curves (T,R) at one place each."""
-    after = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
-    part = ((at - x[after - 1]) / (x[after] - x[after - 1])).clamp(0, 1)
-    y0, y1 = (curve.gather(0, i[None])[0] for i in (after - 1, after))
-    return y0 + part * (y1 - y0)
-
-
-def _used(p: float, height: Tensor) -> Tensor:
-    return torch.where(height >= p, torch.full_like(height, p), SHARE * height)
-
-
-def _estimate(values: Tensor, n: int, confidence: float) -> Estimate:
-    """The first value with the interval of the others; what lies beyond the grid (0 or inf) is None."""
-
-    def known(value: float) -> float | None:
-        return value if 0 < value < math.inf else None
-
-    value = known(float(values[0]))
-    if len(values) < 3 or value is None:
-        return Estimate(value, None, None, n)
-    ordered = values[1:].sort().values
-    tail = (1 - confidence) / 2
-    # Whole order statistics, because inf cannot be interpolated.
-    first = ordered[math.floor(tail * (len(ordered) - 1))]
-    last = ordered[math.ceil((1 - tail) * (len(ordered) - 1))]
-    return Estimate(value, known(float(first)), known(float(last)), n)
-
-
 def _zone(low: Estimate, high: Estimate) -> Zone | None:
     if low.value is None or high.value is None or low.value > high.value:
         return None
     return Zone(low.value, high.value)
-
-
-def _apart(samples: Samples, sigma: Tensor) -> str:
-    levels = f"from {float(sigma[0]):.3g} to {float(sigma[-1]):.3g}"
-    if float(samples.covered[0, 0]) >= float(samples.weight[0, 0]):
-        return f"Coverage is above the posterior weight on all levels {levels}; the curves cross below, if at all."
-    return (
-        f"The posterior weight is above coverage on all levels {levels}; the curves cross above, if at all."
-    )
 
 
 def _check(
