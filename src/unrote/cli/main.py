@@ -20,6 +20,12 @@ from unrote import __version__
 COMMANDS = {
     "demo": ("unrote.jobs", "demo", "DemoOptions", "show me everything, now, on digits"),
     "audit": ("unrote.jobs", "audit", "AuditOptions", "are these samples copies? of what? how sure?"),
+    "geometry": (
+        "unrote.jobs",
+        "geometry",
+        "GeometryOptions",
+        "before training: at which noise levels will it copy?",
+    ),
     "train": ("unrote.jobs", "train", "TrainOptions", "train, and watch copying start"),
     "probe": ("unrote.jobs", "probe", "ProbeOptions", "at which noise levels does this model copy?"),
     "convert": (
