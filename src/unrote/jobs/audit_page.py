@@ -10,8 +10,9 @@ from torch import Tensor
 from unrote.contracts import Estimate
 from unrote.data.pixels import to_bytes
 from unrote.data.sources import Images
-from unrote.jobs.audit_table import Distances, pictures
+from unrote.jobs.audit_table import Distances, classes_of, pictures
 from unrote.jobs.audit_verdict import Definition, alarming
+from unrote.jobs.audit_views_page import views_blocks
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
@@ -49,8 +50,9 @@ def audit_page(made: Audit, options: AuditOptions) -> blocks.Page:
     sections = [
         blocks.Section("How sure", _how_sure(made, options)),
         blocks.Section("Evidence", (evidence(made, EXHIBITS),)),
-        blocks.Section("Definitions side by side", _definitions(made)),
-        blocks.Section("Training images that were copied", _copied(made)),
+        blocks.Section("Definitions side by side", definition_blocks(made)),
+        blocks.Section("Quality and other views", views_blocks(made, options)),
+        blocks.Section("Training images that were copied", copied_blocks(made)),
         blocks.Section("Duplicates in the training set", _duplicates(made, options)),
         *_classes(made),
         blocks.Section("Every sample", (_table(made),)),
@@ -155,7 +157,8 @@ def picture(images: Images, row: int, label: str, note: str) -> blocks.Picture:
     return blocks.Picture(to_bytes(images.pixels[row], images.value_range), label, note)
 
 
-def _definitions(made: Audit) -> tuple[blocks.Block, ...]:
+def definition_blocks(made: Audit) -> tuple[blocks.Block, ...]:
+    """All definitions side by side, on how many samples they agree, and what only alignment sees."""
     definitions = made.findings.definitions
     fresh = "" if made.held_out is None else f" and {len(made.held_out.distances):,} fresh real images"
     table = blocks.Table(
@@ -227,7 +230,8 @@ def _aligned(made: Audit) -> tuple[blocks.Block, ...]:
     return (blocks.Evidence(rows, caption, shown=12),)
 
 
-def _copied(made: Audit) -> tuple[blocks.Block, ...]:
+def copied_blocks(made: Audit) -> tuple[blocks.Block, ...]:
+    """Which training images were copied, how often, and what share of the set that is."""
     copied, train = made.findings.copied, made.reference.images
     if not len(copied.index):
         return (blocks.Text(("None.",)),)
@@ -298,7 +302,6 @@ def groups_of(count: int) -> str:
 
 def _classes(made: Audit) -> tuple[blocks.Section, ...]:
     """Per class of the nearest training image: how many samples, how many copies."""
-    from unrote.jobs.auditing import classes_of
     from unrote.measure.estimate import wilson
 
     train = made.reference.images

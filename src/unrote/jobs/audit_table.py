@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unrote.contracts import Neighbors
 from unrote.data.sources import Images, Source
-from unrote.jobs.comparing import Reference, part_of, plain_and_grouped
+from unrote.jobs.comparing import part_of, plain_and_grouped
+from unrote.jobs.searching import Searches
 from unrote.measure import copies
-from unrote.measure.alignment import aligned_neighbors
-from unrote.measure.neighbors import neighbors
+
+if TYPE_CHECKING:
+    from unrote.jobs.auditing import Audit
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,26 @@ class Distances:
         return Distances(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
-def measure(pixels: Tensor, reference: Reference, memory: int) -> Distances:
+@dataclass(frozen=True)
+class HeldOut:
+    """Real images that were not trained on: what fresh data looks like to the same rules.
+
+    Args:
+        images: as they were read.
+        kept: rows that are no near-duplicates of training images (M,).
+        distances: of the kept rows.
+    """
+
+    images: Images
+    kept: Tensor
+    distances: Distances
+
+
+def measure(pixels: Tensor, searches: Searches) -> Distances:
     """All distances of comparable pixels (n,C,H,W) to the training set."""
-
-    def straight(query: Tensor, training: Tensor, k: int) -> Neighbors:
-        return neighbors(query, training, k, memory=memory)
-
-    def aligned(query: Tensor, training: Tensor, k: int) -> Neighbors:
-        return aligned_neighbors(query, training, k, shift=shift_for(pixels), memory=memory)
-
-    group = reference.groups.group
-    plain, grouped = plain_and_grouped(straight, pixels, reference.pixels, group)
-    best = copies.grouped_neighbors(pixels, reference.pixels, group, search=aligned)
+    training, group = searches.reference.pixels, searches.reference.groups.group
+    plain, grouped = plain_and_grouped(searches.straight, pixels, training, group)
+    best = copies.grouped_neighbors(pixels, training, group, search=searches.aligned)
     return Distances(
         nearest=grouped.index[:, 0],
         second=grouped.index[:, 1],
@@ -75,11 +85,6 @@ def measure(pixels: Tensor, reference: Reference, memory: int) -> Distances:
         aligned_d1=best.distance[:, 0],
         aligned_d2=best.distance[:, 1],
     )
-
-
-def shift_for(pixels: Tensor) -> int:
-    """The largest shift that alignment tries: 2 pixels, 1 for images below 16 pixels, which have few."""
-    return 2 if min(pixels.shape[2:]) >= 16 else 1 if min(pixels.shape[2:]) >= 8 else 0
 
 
 def concatenate(parts: Sequence[Distances]) -> Distances:
@@ -97,7 +102,7 @@ class Blocks:
         self.folder = folder
         folder.mkdir(exist_ok=True)
 
-    def measure(self, number: int, pixels: Tensor, reference: Reference, memory: int) -> Distances:
+    def measure(self, number: int, pixels: Tensor, searches: Searches) -> Distances:
         """The distances of one block, read from the folder or measured and put there."""
         path = self.folder / f"{number:06d}.npz"
         digest = hashlib.sha256(np.ascontiguousarray(pixels.numpy()).data).hexdigest()
@@ -107,7 +112,7 @@ class Blocks:
                     return Distances(
                         **{f.name: torch.from_numpy(held[f.name].copy()) for f in fields(Distances)}
                     )
-        found = measure(pixels, reference, memory)
+        found = measure(pixels, searches)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
             arrays = {f.name: getattr(found, f.name).numpy() for f in fields(Distances)}
@@ -121,3 +126,50 @@ def pictures(source: Source | Images, rows: Sequence[int]) -> Mapping[int, Image
     if isinstance(source, Images):
         return {row: part_of(source, torch.tensor([row])) for row in sorted(set(rows))}
     return {row: source.read(row, row + 1) for row in sorted(set(rows))}
+
+
+def columns_of(made: Audit) -> dict[str, Any]:
+    """The columns of samples.parquet: one row for each sample, every definition side by side."""
+    d, reference = made.distances, made.reference
+    names = reference.images.names
+    columns: dict[str, Any] = {
+        "sample": range(len(d)),
+        "nearest": d.nearest.numpy(),
+        "second": d.second.numpy(),
+        "d1": d.d1.numpy(),
+        "d2": d.d2.numpy(),
+        "ratio": d.ratio.numpy(),
+        "copy": made.findings.main.copied.numpy(),
+        "sample_name": list(made.names),
+        "nearest_name": [names[i] for i in d.nearest.tolist()],
+        "class": classes_of(made.reference.images, d.nearest),
+        "plain_second": d.plain_second.numpy(),
+        "plain_d2": d.plain_d2.numpy(),
+        "root_mean_square": reference.root_mean_square(d.d1).numpy(),
+        "aligned_nearest": d.aligned_nearest.numpy(),
+        "aligned_d1": d.aligned_d1.numpy(),
+        "aligned_d2": d.aligned_d2.numpy(),
+    }
+    for definition in made.findings.definitions[1:]:
+        columns[f"copy_{definition.key}"] = definition.copied.numpy()
+    if made.findings.p_value is not None:
+        columns["p_value"] = made.findings.p_value.numpy()
+    return columns | made.views.columns()
+
+
+def write_table(columns: Mapping[str, Any], path: Path) -> None:
+    """Write samples.parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with path.open("wb") as file:  # pyarrow itself opens only names that are UTF-8
+        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), file)
+
+
+def classes_of(train: Images, rows: Tensor) -> list[str | None]:
+    """The class name of training images, or None where the set has no labels."""
+    if train.labels is None:
+        return [None] * len(rows)
+    numbers = train.labels[rows].tolist()
+    known = train.label_names
+    return [known[i] if 0 <= i < len(known) else (str(i) if i >= 0 else None) for i in numbers]

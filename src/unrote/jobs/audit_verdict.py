@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.jobs.audit_table import Distances, shift_for
+from unrote.jobs.audit_table import Distances
 from unrote.jobs.comparing import Reference
 from unrote.jobs.options import AuditOptions
+from unrote.jobs.searching import shift_for
 from unrote.measure import copies
 from unrote.measure.estimate import newcombe, samples_to_bound, wilson
 from unrote.report.format import at_most, percent, ratio
@@ -85,7 +86,14 @@ def conclude(
     if held_out is not None:
         threshold = copies.calibrated_threshold(held_out.ratio, options.false_positives)
     definitions = tuple(
-        _define(key, title, words, rule, samples, held_out, options.confidence)
+        define(
+            key,
+            title,
+            words,
+            rule(samples),
+            None if held_out is None else rule(held_out),
+            options.confidence,
+        )
         for key, title, words, rule in _rules(reference, options, threshold)
     )
     main = definitions[0]
@@ -152,20 +160,19 @@ def _rules(
     return rules
 
 
-def _define(
-    key: str,
-    title: str,
-    words: str,
-    rule: Rule,
-    samples: Distances,
-    held_out: Distances | None,
-    confidence: float,
+def define(
+    key: str, title: str, words: str, copied: Tensor, fresh: Tensor | None, confidence: float
 ) -> Definition:
-    copied = rule(samples)
+    """A definition from its decisions for samples (n,) and held-out images (m,).
+
+    Args:
+        key, title, words: see `Definition`.
+        copied, fresh: which samples, and which held-out images or None, it calls copies.
+        confidence: of the intervals.
+    """
     k, n = int(copied.sum()), len(copied)
     calibration = excess = None
-    if held_out is not None:
-        fresh = rule(held_out)
+    if fresh is not None:
         calibration = wilson(int(fresh.sum()), len(fresh), confidence)
         excess = newcombe(k, n, int(fresh.sum()), len(fresh), confidence)
     return Definition(key, title, words, copied, wilson(k, n, confidence), calibration, excess)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from unrote.contracts import Estimate
 from unrote.data.decode import sum_up
-from unrote.data.images import open_images
+from unrote.data.images import load_images, open_images
 from unrote.data.pixels import ContentHash, outside
 from unrote.data.sources import Images, Provenance, Source, check_compatible, provenance, stream
+from unrote.jobs.audit_features import check_features, open_map
+from unrote.jobs.audit_notes import notes_on
 from unrote.jobs.audit_page import audit_page, groups_of
-from unrote.jobs.audit_table import Blocks, Distances, concatenate
+from unrote.jobs.audit_table import Blocks, Distances, HeldOut, columns_of, concatenate, write_table
 from unrote.jobs.audit_verdict import Findings, bounds, conclude, missed
-from unrote.jobs.checking import check_apart, check_options
-from unrote.jobs.comparing import Reference, origin, read_others, read_reference
+from unrote.jobs.audit_views import Instruments, Views, contradictions, instruments, look
+from unrote.jobs.checking import check_apart, check_options, check_sets
+from unrote.jobs.comparing import Reference, origin
 from unrote.jobs.options import AuditOptions
 from unrote.jobs.output import (
     check_free,
@@ -31,9 +33,12 @@ from unrote.jobs.output import (
     workspace,
     write_document,
 )
-from unrote.measure.duplicates import cross_duplicates
+from unrote.jobs.searching import Searches
 from unrote.report.format import ratio
 from unrote.report.page import write
+
+if TYPE_CHECKING:
+    from unrote.jobs.comparison import Comparison
 
 BLOCK = 1024
 """Samples that are read and measured at once, at most; also what an interrupted audit repeats at most."""
@@ -43,31 +48,18 @@ HELD_OUT_BLOCKS, SAMPLE_BLOCKS = "held-out-blocks", "sample-blocks"
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Real images that were not trained on: what fresh data looks like to the same rules.
-
-    Args:
-        images: as they were read.
-        kept: rows that are no near-duplicates of training images (M,).
-        distances: of the kept rows.
-    """
-
-    images: Images
-    kept: Tensor
-    distances: Distances
-
-
-@dataclass(frozen=True)
 class Audit:
     """The result of an audit.
 
     Args:
         reference: the training set with its groups of duplicates.
-        samples: where the samples are read from, and their provenance.
+        samples: where the samples are read from.
+        provenance: which samples they are.
         names: what each sample is called.
         distances: the per-sample table.
         held_out: the calibration, or None.
         findings: definitions, verdict, copied training images.
+        views: authenticity, and where asked for similarity in features and quality.
         notes: what the reader should know about the input.
         content: what result.json holds.
         out: the folder with everything.
@@ -80,6 +72,7 @@ class Audit:
     distances: Distances
     held_out: HeldOut | None
     findings: Findings
+    views: Views
     notes: tuple[str, ...]
     content: dict[str, Any]
     out: Path
@@ -100,6 +93,7 @@ class Audit:
         if main.calibration is not None:
             lines.append(f"  fresh real images   {ratio(main.calibration)}")
         lines.append(f"  training set copied {ratio(self.findings.copied.share)}")
+        lines += self.views.summary()
         groups = self.reference.groups.groups
         lines.append(
             f"  near-duplicates     {groups_of(len(groups))}, {sum(map(len, groups)):,} training images"
@@ -111,35 +105,50 @@ class Audit:
         return "\n".join([*lines, "", f"report: {self.out / 'report.html'}"])
 
 
-def audit(options: AuditOptions) -> Audit:
+def audit(options: AuditOptions) -> Audit | Comparison:
     """Compare samples with a training set; writes samples.parquet, result.json and report.html.
+
+    Returns:
+        An `Audit` of one set of samples, a `Comparison` of several.
 
     Raises:
         InputError: if an input cannot be used.
     """
+    from unrote.jobs.comparison import compare
+
     check_options(options)
+    check_sets(options.sets, options.names)
+    check_features(options)
     check_free(options.out, options.overwrite)
-    check_apart(options.out, options.train, options.samples, options.test)
-    memory = options.memory * 2**20
-    reference = read_reference(
-        options.train, options.duplicate_threshold, options.resize, options.train_range, memory
-    )
-    samples = open_images(options.samples, resize=options.resize, value_range=options.samples_range)
-    check_compatible(reference.images, samples)
+    check_apart(options.out, options.train, *options.sets, options.test)
+    train = load_images(options.train, resize=options.resize, value_range=options.train_range)
+    sets = [open_images(s, resize=options.resize, value_range=options.samples_range) for s in options.sets]
     fresh = None
     if options.test is not None:
-        fresh = read_others(options.test, reference, options.resize, options.train_range)
+        fresh = load_images(options.test, resize=options.resize, value_range=options.train_range)
+        check_compatible(train, fresh)
+    for samples in sets:
+        check_compatible(train, samples)
+    chosen = open_map(options, train)
+    reference = Reference.of(train, options.duplicate_threshold, options.memory * 2**20)
     identity = {
         "settings": settings_of(options),
         "seed": options.seed,
-        "train": origin(reference.images).sha256,
+        "train": origin(train).sha256,
         "test": None if fresh is None else origin(fresh).sha256,
     }
+    queries = sum(map(len, sets)) + (0 if fresh is None else len(fresh))
+    searches = Searches(reference, options.memory * 2**20, queries)
     with workspace(options.out, options.overwrite, identity) as folder:
         held_out = None
         if fresh is not None:
-            held_out = measure_held_out(fresh, reference, options, folder)
-        result = examine(samples, reference, held_out, options, folder)
+            held_out = measure_held_out(fresh, reference, options, folder, searches)
+        tools = instruments(searches, chosen, held_out, options)
+        result: Audit | Comparison
+        if len(sets) == 1:
+            result = examine(sets[0], reference, held_out, options, folder, tools)
+        else:
+            result = compare(sets, reference, held_out, options, folder, tools)
         clear_blocks(folder)
         write_document(result.content, folder)
     return result
@@ -147,26 +156,35 @@ def audit(options: AuditOptions) -> Audit:
 
 def clear_blocks(folder: Path) -> None:
     """Remove what only an interrupted audit needs."""
-    for name in (HELD_OUT_BLOCKS, SAMPLE_BLOCKS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for place in (folder / HELD_OUT_BLOCKS, *folder.glob(f"{SAMPLE_BLOCKS}*")):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def measure_held_out(
-    fresh: Images, reference: Reference, options: AuditOptions, folder: Path
+    fresh: Images,
+    reference: Reference,
+    options: AuditOptions,
+    folder: Path,
+    searches: Searches | None = None,
 ) -> HeldOut | None:
     """Distances of held-out images, without those that are near-duplicates of training images.
 
     Returns:
         None if nothing is left to calibrate with.
     """
-    pixels = reference.comparable(fresh)
-    near = cross_duplicates(pixels, reference.pixels, reference.radius(options.absolute_threshold))
+    searches = searches or Searches(reference, options.memory * 2**20, len(fresh))
+    pixels, size = reference.comparable(fresh), block_size(fresh.shape, options)
+    limit = reference.radius(options.absolute_threshold)
+    near = torch.cat(
+        [searches.straight(part, reference.pixels, 1).distance[:, 0] <= limit for part in pixels.split(size)]
+    )
     kept = (~near).nonzero().flatten()
     blocks = Blocks(folder / HELD_OUT_BLOCKS)
     parts = []
     with progress("held-out images", len(kept)) as advance:
-        for number, rows in enumerate(kept.split(block_size(fresh.shape, options))):
-            parts.append(blocks.measure(number, pixels[rows], reference, options.memory * 2**20))
+        for number, rows in enumerate(kept.split(size)):
+            if len(rows):
+                parts.append(blocks.measure(number, pixels[rows], searches))
             advance(len(rows))
     return HeldOut(fresh, kept, concatenate(parts)) if parts else None
 
@@ -177,9 +195,71 @@ def examine(
     held_out: HeldOut | None,
     options: AuditOptions,
     folder: Path,
+    tools: Instruments | None = None,
 ) -> Audit:
     """Measure samples block by block, conclude, and write table and page into a folder."""
-    blocks = Blocks(folder / SAMPLE_BLOCKS)
+    if tools is None:
+        searches = Searches(reference, options.memory * 2**20, len(samples))
+        tools = instruments(searches, open_map(options, reference.images), held_out, options)
+    made = assess(samples, held_out, options, folder / SAMPLE_BLOCKS, tools)
+    write_table(columns_of(made), folder / "samples.parquet")
+    write(audit_page(made, options), folder / "report.html")
+    return made
+
+
+def assess(
+    samples: Source | Images,
+    held_out: HeldOut | None,
+    options: AuditOptions,
+    kept: Path,
+    tools: Instruments,
+) -> Audit:
+    """Measure one set of samples and conclude; measured blocks are kept in a folder."""
+    reference = tools.searches.reference
+    read = _measured(samples, options, Blocks(kept), tools.searches)
+    distances = read.distances
+    findings = conclude(distances, held_out.distances if held_out else None, reference, options)
+    views = look(samples, distances, tools, options)
+    if views.likeness is not None:
+        findings = replace(findings, definitions=(*findings.definitions, views.likeness.definition))
+    notes = notes_on(reference, samples, read.source, held_out, distances, options, read.clipped)
+    notes += sum_up(list(read.notes)) + missed(findings) + contradictions(findings, views, options.confidence)
+    if views.lens is not None:
+        notes += views.lens.map.notes
+    inputs = {"train": reference.images.provenance, "samples": read.source}
+    if held_out is not None:
+        inputs["test"] = held_out.images.provenance
+    results = results_of(findings, reference, held_out, options) | views.as_json() | {"notes": notes}
+    content = document("audit", inputs, options, results)
+    if len(options.sets) == 1:
+        content["settings"]["samples"] = content["settings"]["samples"][0]
+    return Audit(
+        reference,
+        samples,
+        read.source,
+        read.names,
+        distances,
+        held_out,
+        findings,
+        views,
+        tuple(notes),
+        content,
+        options.out,
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over samples gives: their names, distances, provenance, notes, and the share of clipped pixels."""
+
+    names: tuple[str, ...]
+    distances: Distances
+    source: Provenance
+    notes: tuple[str, ...]
+    clipped: float
+
+
+def _measured(samples: Source | Images, options: AuditOptions, blocks: Blocks, searches: Searches) -> _Read:
     content = ContentHash(samples.value_range)
     parts: list[Distances] = []
     names: list[str] = []
@@ -192,33 +272,10 @@ def examine(
             total += block.pixels.numel()
             names += block.names
             notes += () if block is samples else block.notes
-            pixels = reference.comparable(block)
-            parts.append(blocks.measure(number, pixels, reference, options.memory * 2**20))
+            parts.append(blocks.measure(number, searches.reference.comparable(block), searches))
             advance(len(block))
-    distances = concatenate(parts)
-    findings = conclude(distances, held_out.distances if held_out else None, reference, options)
-    source = _provenance(samples, content)
-    notes = _notes(reference, samples, source, held_out, distances, options, beyond / total) + sum_up(notes)
-    notes += missed(findings)
-    results = results_of(findings, reference, held_out, options)
-    inputs = {"train": reference.images.provenance, "samples": source}
-    if held_out is not None:
-        inputs["test"] = held_out.images.provenance
-    made = Audit(
-        reference,
-        samples,
-        source,
-        tuple(names),
-        distances,
-        held_out,
-        findings,
-        tuple(notes),
-        document("audit", inputs, options, results | {"notes": notes}),
-        options.out,
-    )
-    write_table(made, folder / "samples.parquet")
-    write(audit_page(made, options), folder / "report.html")
-    return made
+    source = origin(samples) if isinstance(samples, Images) else provenance(samples, content)
+    return _Read(tuple(names), concatenate(parts), source, tuple(notes), beyond / total)
 
 
 def block_size(shape: tuple[int, int, int], options: AuditOptions) -> int:
@@ -231,65 +288,6 @@ def _blocks(samples: Source | Images, size: int) -> Iterator[Images]:
         yield samples
     else:
         yield from stream(samples, size)
-
-
-def _provenance(samples: Source | Images, content: ContentHash) -> Provenance:
-    return origin(samples) if isinstance(samples, Images) else provenance(samples, content)
-
-
-def _notes(
-    reference: Reference,
-    samples: Source | Images,
-    source: Provenance,
-    held_out: HeldOut | None,
-    distances: Distances,
-    options: AuditOptions,
-    clipped: float,
-) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    train = reference.images
-    notes = list(dict.fromkeys([*train.notes, *samples.notes]))
-    if train.pixels.dtype == torch.uint8 and source.dtype != "uint8":
-        notes.append(
-            "The training set is 8-bit, so the samples were rounded to 8 bits before they were compared."
-        )
-    if source.dtype != "uint8" and tuple(samples.value_range) != tuple(train.value_range):
-        notes.append(
-            f"The samples' pixels lie in {span(samples.value_range)} and the training set's in "
-            f"{span(train.value_range)}: both were brought to one scale before they were compared."
-        )
-    if clipped:
-        notes.append(f"{clipped:.2%} of the samples' pixel values lay outside their range and were clipped.")
-    exact = float((distances.d1 == 0).double().mean())
-    if source.sha256 == origin(train).sha256:
-        notes.append("The samples ARE the training images: both hold the same pixels in the same order.")
-    elif exact > 0.5:
-        notes.append(
-            f"{exact:.0%} of the samples equal a training image in every pixel; check that the samples are "
-            "generated images and not files of the training set."
-        )
-    if held_out is None and options.test is not None:
-        notes.append(
-            "Every held-out image is a near-duplicate of a training image, so nothing could be calibrated."
-        )
-    elif held_out is not None:
-        removed = len(held_out.images) - len(held_out.kept)
-        if removed:
-            notes.append(
-                f"{removed:,} of {len(held_out.images):,} held-out images are near-duplicates of training images "
-                "and were left out of the calibration."
-            )
-        if (len(held_out.kept) + 1) * options.false_positives < 1:
-            notes.append(
-                f"{len(held_out.kept):,} held-out images are too few for a threshold with "
-                f"{options.false_positives:.1%} false positives."
-            )
-    return notes
-
-
-def span(value_range: tuple[float, float]) -> str:
-    """A pixel range in words."""
-    return f"[{value_range[0]:g}, {value_range[1]:g}]"
 
 
 def results_of(
@@ -317,45 +315,3 @@ def results_of(
         results["excess_over_calibration"] = main.excess
         results["calibrated_threshold"] = findings.threshold
     return results
-
-
-def write_table(made: Audit, path: Path) -> None:
-    """samples.parquet: one row for each sample, every definition side by side."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    d, reference = made.distances, made.reference
-    names = reference.images.names
-    columns: dict[str, Any] = {
-        "sample": range(len(d)),
-        "nearest": d.nearest.numpy(),
-        "second": d.second.numpy(),
-        "d1": d.d1.numpy(),
-        "d2": d.d2.numpy(),
-        "ratio": d.ratio.numpy(),
-        "copy": made.findings.main.copied.numpy(),
-        "sample_name": list(made.names),
-        "nearest_name": [names[i] for i in d.nearest.tolist()],
-        "class": classes_of(made.reference.images, d.nearest),
-        "plain_second": d.plain_second.numpy(),
-        "plain_d2": d.plain_d2.numpy(),
-        "root_mean_square": reference.root_mean_square(d.d1).numpy(),
-        "aligned_nearest": d.aligned_nearest.numpy(),
-        "aligned_d1": d.aligned_d1.numpy(),
-        "aligned_d2": d.aligned_d2.numpy(),
-    }
-    for definition in made.findings.definitions[1:]:
-        columns[f"copy_{definition.key}"] = definition.copied.numpy()
-    if made.findings.p_value is not None:
-        columns["p_value"] = made.findings.p_value.numpy()
-    with path.open("wb") as file:  # pyarrow itself opens only names that are UTF-8
-        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), file)
-
-
-def classes_of(train: Images, rows: Tensor) -> list[str | None]:
-    """The class name of training images, or None where the set has no labels."""
-    if train.labels is None:
-        return [None] * len(rows)
-    numbers = train.labels[rows].tolist()
-    known = train.label_names
-    return [known[i] if 0 <= i < len(known) else (str(i) if i >= 0 else None) for i in numbers]

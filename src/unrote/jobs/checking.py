@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "false_positives": (1e-6, 0.5),
     "duplicate_threshold": (0, 1),
     "absolute_threshold": (0, 1),
+    "similarity_threshold": (-1, 1),
     "memory": (64, 2**20),
     "steps": (1, 10**9),
     "samples": (1, 10**7),
@@ -89,4 +91,37 @@ def check_apart(out: Path, *data: str | None, model: Path | None = None) -> None
             raise InputError(
                 f"{shown} lies in {printable(str(source))}, where results would be read as images the next time; "
                 "name a folder outside."
+            )
+
+
+def check_sets(sets: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse sets of samples that cannot be told apart, and names that do not fit them.
+
+    Args:
+        sets: DATA arguments.
+        names: what to call them, or nothing.
+
+    Raises:
+        InputError: saying how many there are, or naming what occurs twice.
+    """
+    if not sets:
+        raise InputError("There is nothing to audit; name the generated samples with --samples DATA.")
+    if names and len(sets) == 1:
+        raise InputError(
+            f"--names {' '.join(map(printable, names))} tells several sets of samples apart, and there is one; leave "
+            "it out, or give more sets, each with its own --samples."
+        )
+    if names and len(names) != len(sets):
+        raise InputError(
+            f"--names holds {len(names)} names ({', '.join(map(printable, names))}) for {len(sets)} sets of samples; "
+            "give one for each --samples, in the same order."
+        )
+    if any(not name.strip() for name in names):
+        raise InputError("One of the --names is empty; give every set a name, or leave --names out.")
+    for flag, given in (("--names", names), ("--samples", () if names else sets)):
+        twice = next((one for one in given if list(given).count(one) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"{flag} holds '{printable(twice)}' twice, so that the sets cannot be told apart; "
+                + ("give different names." if names else "leave one out, or tell them apart with --names.")
             )

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
+
+Repeated = UseAppendAction[Annotated[str | tuple[str, ...], arg(constructor=tuple[str, ...])]]
+"""A flag that may be given several times; in Python one value or several."""
 
 DATA = (
     "digits, a folder or .zip of images, .npy/.npz/.pt arrays, Parquet, a save_to_disk folder, or hf:owner/name; "
@@ -61,12 +64,27 @@ class AuditOptions(Gate, Seeded, Common):
     """Are these samples copies? Which, of what, how sure are you?"""
 
     train: str
-    """The training set: a folder of images, arrays, Parquet or digits (see `unrote --help`)."""
-    samples: str
-    """The generated samples, spelled like --train."""
+    """The training set that --samples are held against: a folder of images, arrays, Parquet or digits
+    (see `unrote --help`)."""
+    samples: Repeated
+    """The generated samples, spelled like --train. Given several times (--samples A --samples B), the sets are
+    compared with each other."""
+    names: tuple[str, ...] = ()
+    """What to call the sets where there are several, in their order."""
     test: str | None = None
     """Held-out real images: what the copy ratio of fresh real data would be."""
     out: Path = Path("audit")
+    fidelity: bool = False
+    """Also quality: Frechet distance, precision, recall, coverage and the test for data-copying (with --test).
+    Each costs about as much as the search for copies."""
+    features: str | None = None
+    """Also similarity in features, and quality in them instead of in pixels: pixels, pca:64, classifier,
+    sscd:FILE, dinov2:FOLDER, clip:FOLDER, inception:FILE or torchscript:FILE."""
+    profile: str | None = None
+    """How images are prepared for --features, where it is not their usual way; also written FILE@NAME."""
+    similarity_threshold: float | None = None
+    """Samples more similar than this to a training image, in features, are copies by that definition. Otherwise
+    what the profile's authors use, or what 1 % of the held-out images (--false-positives) are above."""
     factor: float = 3.0
     """A copy is nearer than the second neighbour's distance divided by this factor."""
     duplicate_threshold: float = 0.08
@@ -86,6 +104,17 @@ class AuditOptions(Gate, Seeded, Common):
     """The pixel range of float arrays in --samples, where it cannot be told from the values."""
     memory: int = 1024
     """Mebibytes that a search may take beyond the images themselves."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "samples", self.sets)
+        object.__setattr__(self, "names", tuple(self.names))
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The DATA arguments of --samples."""
+        # In Python one set is as often a string.
+        return (self.samples,) if isinstance(self.samples, str) else tuple(self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)
