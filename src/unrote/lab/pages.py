@@ -27,21 +27,17 @@ def page(name: str, scale: str, made: Sequence[Made]) -> blocks.Page:
         title=f"{name}, {scale} scale",
         lead="; ".join(one.about for one, _, _ in made) if len(made) == 1 else f"{len(made)} experiments",
         verdict=blocks.Verdict(f"{len(claims)} claims: {words}" if claims else "No claims", tone),
-        sections=tuple(section(*one) for one in made),
+        sections=tuple(section(*one, told=len(made) == 1) for one in made),
     )
 
 
-def section(chosen: Experiment, claims: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> blocks.Section:
-    """What one experiment shows, what it decides, and on which runs."""
-    return blocks.Section(
-        chosen.name,
-        (
-            blocks.Text((chosen.about,)),
-            *chosen.show(rows),
-            verdicts(claims),
-            blocks.Details("Every run", (runs(rows),)),
-        ),
-    )
+def section(
+    chosen: Experiment, claims: Sequence[Mapping[str, Any]], rows: Sequence[Row], told: bool = False
+) -> blocks.Section:
+    """What one experiment shows, what it decides, and on which runs; `told` if the page says already what it is."""
+    words = () if told else (blocks.Text((chosen.about,)),)
+    every = blocks.Details("Every run", (runs(rows),))
+    return blocks.Section(chosen.name, (*words, *chosen.show(rows), verdicts(claims), every))
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]]) -> blocks.Table:

@@ -64,7 +64,7 @@ def strictness(rows: Sequence[Row]) -> Block:
         lines.append(Curve(words, list(FACTORS), means))
     return curves(
         lines,
-        x_label="a copy's second neighbour is this many times farther",
+        x_label="second over first distance of a copy",
         y_label="mean M_pt / N",
         caption="The crossover of the losses knows nothing of how a copy is defined. The transition does.",
         alt="Mean transition over the factor in the definition of a copy.",
