@@ -68,6 +68,20 @@ def test_round_clusters_refuse_a_number_that_they_would_ignore() -> None:
         problem(setting(50, 5, 4, 3, by=2.0))
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"), [((5, 3, 6), "K = 6"), ((5, 1, 2), "d = 1"), ((5, 3, 0), "K = 0")]
+)
+def test_impossible_settings_are_refused(asked: tuple[int, int, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        problem(setting(*asked, seed=0))
+
+
+@pytest.mark.parametrize("sizes", [[0, 2], [3, 7]])
+def test_model_sizes_beyond_the_data_are_refused(sizes: list[int]) -> None:
+    with pytest.raises(InputError, match="1 to N = 6"):
+        measured(problem(setting(6, 3, 2, 0)).x, "lloyd", sizes, 10, 0)
+
+
 def test_transition_of_a_known_curve() -> None:
     sizes = list(range(0, 101, 10))
     found = transition(sizes, [size * 10 for size in sizes], 1000)  # the ratio is M/100

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unrote.contracts import Denoiser, Estimate
+from unrote.contracts import Denoiser, Estimate, InputError
 from unrote.data.mixtures import GaussianMixture, isotropic
 from unrote.denoise.mixture import MixtureDenoiser
 from unrote.lab.crossover.settings import LEVELS, stream
@@ -122,7 +122,16 @@ def interval(found: Float[Tensor, " R"], n: int) -> Estimate:
 def measured(
     x: Float[Tensor, "N d"], solver: str, sizes: Sequence[int], samples: int, seed: int
 ) -> Mapping[str, Any]:
-    """Fit every size, sample, count copies; JSON: distortions, counts by factor, the transition by factor."""
+    """Fit every size, sample, count copies; JSON: distortions, counts by factor, the transition by factor.
+
+    Raises:
+        InputError: for sizes that are not between 1 and N: more components than points repeat points, and then
+            every sample has two nearest neighbours at one place.
+    """
+    if not 1 <= min(sizes) <= max(sizes) <= len(x):
+        raise InputError(
+            f"A learned mixture has from 1 to N = {len(x)} components, got sizes from {min(sizes)} to {max(sizes)}."
+        )
     distortions, counts = [], []
     for clusters in SOLVERS[solver](x, sizes, seed):
         denoiser = MixtureDenoiser(fitted(clusters))

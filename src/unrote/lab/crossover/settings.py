@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unrote.contracts import InputError
 from unrote.data.mixtures import Full, GaussianMixture, Isotropic, LowRank, draw, sphere_means
 from unrote.noise.levels import vp_levels
 from unrote.noise.schedule import vp_time
@@ -118,8 +119,17 @@ def setting(
 
 
 def problem(configuration: Mapping[str, Any]) -> Problem:
-    """Draw the data of a setting: means uniform on the sphere of radius sqrt(d), labels i.i.d. (H.1)."""
+    """Draw the data of a setting: means uniform on the sphere of radius sqrt(d), labels i.i.d. (H.1).
+
+    Raises:
+        InputError: for more clusters than points, or fewer than 2 dimensions.
+    """
     N, d, K = (int(configuration[letter]) for letter in "NdK")
+    if not 1 <= K <= N or d < 2:
+        raise InputError(
+            f"The laboratory draws N points around K centres in d dimensions, with 1 <= K <= N and d >= 2; got N = {N}, "
+            f"K = {K}, d = {d}. Take fewer clusters, more points, or more dimensions."
+        )
     law_stream = stream(configuration["seed"], f"law {d} {K}")
     means = sphere_means(K, d, law_stream)
     covariance = SHAPES[configuration["shape"]](
