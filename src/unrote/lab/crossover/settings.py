@@ -127,8 +127,8 @@ def problem(configuration: Mapping[str, Any]) -> Problem:
     N, d, K = (int(configuration[letter]) for letter in "NdK")
     if not 1 <= K <= N or d < 2:
         raise InputError(
-            f"The laboratory draws N points around K centres in d dimensions, with 1 <= K <= N and d >= 2; got N = {N}, "
-            f"K = {K}, d = {d}. Take fewer clusters, more points, or more dimensions."
+            f"The laboratory draws N points around K centres in d dimensions, with 1 <= K <= N and d >= 2; got "
+            f"N = {N}, K = {K}, d = {d}. Take fewer clusters, more points, or more dimensions."
         )
     law_stream = stream(configuration["seed"], f"law {d} {K}")
     means = sphere_means(K, d, law_stream)
