@@ -75,14 +75,16 @@ def weight_curve(
     maximum = torch.zeros(len(sigma), len(rows), dtype=torch.float64, device=data.device)
     own = torch.zeros_like(maximum)
     for start in range(0, len(rows), ROWS):
-        chosen = rows[start : start + ROWS]
-        points = data[chosen]
-        for _ in range(draws):
+        some = rows[start : start + ROWS].to(data.device)
+        for part in torch.arange(draws).split(max(1, ROWS // len(some))):
+            chosen = some.repeat(len(part))
+            place = start + torch.arange(len(some), device=data.device).repeat(len(part))
+            points = data[chosen]
             z = normal(points.shape, generator, dtype=points.dtype, device=points.device)
             for found in posterior_curve(data, points, z, sigma, memory=memory):
-                place = slice(start + found.rows.start, start + found.rows.stop)
-                maximum[found.index, place] += found.maximum / draws
-                own[found.index, place] += found.of(chosen[found.rows]) / draws
+                at = place[found.rows]
+                maximum[found.index].index_add_(0, at, found.maximum / draws)
+                own[found.index].index_add_(0, at, found.of(chosen[found.rows]) / draws)
     return WeightCurve(sigma, maximum, own, rows, len(data), draws)
 
 

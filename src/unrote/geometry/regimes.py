@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -274,6 +274,7 @@ def recommended_ambient_level(found: Regimes, p: float = GAP_LEVEL) -> Recommend
     return Recommendation(low, low, used, why)
 
 
+@runtime_checkable
 class Law(Protocol):
     """A law of training levels."""
 

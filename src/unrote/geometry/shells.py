@@ -73,7 +73,7 @@ def coverage_without_test(
     generator: torch.Generator,
     base: int | None = 1000,
     draws: int = 1,
-    group: Int[Tensor, " N"] | None = None,
+    group: Int[Tensor, " M"] | None = None,
     *,
     memory: int = likelihoods.DEFAULT_MEMORY,
 ) -> Float[Tensor, "T n"]:
@@ -100,7 +100,7 @@ def coverage_without_test(
     Source: 001 Definition 4.6, with the training set in place of a test set.
     """
     data = images(train)
-    names = torch.arange(len(data)) if group is None else group
+    names = (torch.arange(len(data)) if group is None else group).to(data.device)
     if len(names) != len(data):
         raise ValueError(f"{len(data)} training points need as many group numbers, got {len(names)}")
     if bool((names == names[0]).all()):
@@ -129,11 +129,13 @@ def _covered(
     out = torch.zeros(len(sigma), len(points), dtype=torch.float64, device=data.device)
     ends = shell.inner, shell.outer
     for part in torch.arange(len(points)).split(ROWS):
-        some = points[part]
-        groups = None if left_out is None else (left_out[0][part], left_out[1])
-        for _ in range(draws):
-            z = normal(some.shape, generator, dtype=some.dtype, device=some.device)
-            out[:, part] += inside_any(data, some, z, sigma, ends, groups, memory).double() / draws
+        for some in torch.arange(draws).split(max(1, ROWS // len(part))):
+            rows = part.repeat(len(some))
+            chosen = points[rows]
+            groups = None if left_out is None else (left_out[0][rows], left_out[1])
+            z = normal(chosen.shape, generator, dtype=chosen.dtype, device=chosen.device)
+            hit = inside_any(data, chosen, z, sigma, ends, groups, memory).double() / draws
+            out.index_add_(1, rows.to(out.device), hit)
     return out
 
 
