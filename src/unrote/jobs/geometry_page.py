@@ -10,13 +10,13 @@ from torch import Tensor
 from unrote.data.pixels import UNIT, to_bytes
 from unrote.geometry.regimes import Zone
 from unrote.jobs.audit_page import groups_of, picture, settings_blocks
-from unrote.jobs.geometry_verdict import named_levels, recommendation, sentence, shares
+from unrote.jobs.geometry_verdict import means, named_levels, recommendation, sentence, shares
 from unrote.jobs.options import GeometryOptions
 from unrote.jobs.training import estimate_curve
 from unrote.noise.schedule import units
 from unrote.report import blocks, plots
 from unrote.report.canvas import Interval, Line
-from unrote.report.format import Value, number, percent, plain, quantity
+from unrote.report.format import number, percent, plain, quantity
 
 if TYPE_CHECKING:
     from unrote.jobs.surveying import Survey
@@ -51,9 +51,7 @@ def geometry_page(made: Survey, options: GeometryOptions) -> blocks.Page:
     ]
     if made.notes:
         sections.insert(0, blocks.Section("Read this first", (blocks.Notes(made.notes),)))
-    against = (
-        f"held-out images from {made.ground.fresh.spec}" if made.ground.fresh else "its own images left out"
-    )
+    against = f"held-out images from {made.ground.fresh.spec}" if made.ground.fresh else "each other"
     return blocks.Page(
         title="Geometry of a training set",
         lead=f"{len(train):,} training images from {train.spec}, held against {against}",
@@ -92,7 +90,7 @@ def curves_figure(made: Survey) -> blocks.Figure:
     x = curves.levels.tolist()
     alone = curves.left_out is None
     lines = [
-        estimate_curve("posterior weight", x, shares(curves.weight)),
+        estimate_curve("posterior weight", x, means(curves.weight)),
         estimate_curve("coverage, leaving one out" if alone else "coverage", x, shares(curves.covered)),
     ]
     if curves.left_out is not None:
@@ -152,42 +150,41 @@ def _how_to_read(made: Survey) -> tuple[str, ...]:
     return tuple(words)
 
 
-def strip(made: Survey, seed: int) -> blocks.Table:
-    """The same images at calm, dangerous and again calm levels, with the same noise."""
+def strip(made: Survey, seed: int) -> blocks.Evidence:
+    """The same images at calm, dangerous and again calm levels, with the same noise; danger is framed."""
     found, x = made.findings.regimes, made.ground.x
     chosen = [
-        ("calm: small noise ends", found.small_below.value),
-        ("danger begins", found.danger_low.value),
-        ("danger: the crossing", found.crossing.value),
-        ("danger ends", found.danger_high.value),
-        ("calm: large noise begins", found.large_above.value),
+        ("", "calm: small noise ends", found.small_below.value),
+        ("danger", "begins", found.danger_low.value),
+        ("danger", "the curves cross", found.crossing.value),
+        ("danger", "ends", found.danger_high.value),
+        ("", "calm: large noise begins", found.large_above.value),
     ]
-    there = [(name, level) for name, level in chosen if level is not None]
+    there = [(mark, name, level) for mark, name, level in chosen if level is not None]
     if not there:
-        there = [("", float(made.levels[i])) for i in (0, len(made.levels) // 2, len(made.levels) - 1)]
+        there = [("", "", float(made.levels[i])) for i in (0, len(made.levels) // 2, len(made.levels) - 1)]
     g = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(x), generator=g)[:STRIPS]
     z = torch.randn(len(rows), *x.shape[1:], generator=g)
     names = [made.ground.reference.images.names[int(made.ground.rows[row])] for row in rows]
-    pictures: list[tuple[Value | blocks.Picture, ...]] = [
-        (name, level, *(_noised(x[row], z[i], level, names[i]) for i, row in enumerate(rows.tolist())))
-        for name, level in [("without noise", 0.0), *there]
-    ]
-    columns = (
-        blocks.Column("level"),
-        blocks.Column("sigma"),
-        *(blocks.Column(f"image {i + 1}") for i in range(len(rows))),
+    exhibits = tuple(
+        blocks.Exhibit(
+            tuple(_noised(x[row], z[i], level, names[i]) for i, row in enumerate(rows.tolist())),
+            f"{name}{', ' if name else ''}sigma {number(level)}",
+            mark,
+        )
+        for mark, name, level in [("", "without noise", 0.0), *there]
     )
     caption = (
         f"{len(rows)} training images at levels of each regime, each with the same noise throughout; x0 + sigma z is "
-        "divided by 1 + 2 sigma to fit the scale"
+        "divided by 1 + 2 sigma to fit the scale."
     )
-    return blocks.Table(columns, tuple(pictures), caption, sortable=False)
+    return blocks.Evidence(exhibits, caption)
 
 
 def _noised(x: Tensor, z: Tensor, level: float, name: str) -> blocks.Picture:
     shown = (x + level * z) / (1 + 2 * level)
-    return blocks.Picture(to_bytes(shown, UNIT), name, f"sigma {number(level)}")
+    return blocks.Picture(to_bytes(shown, UNIT), "", name)
 
 
 def _units(made: Survey) -> tuple[blocks.Block, ...]:

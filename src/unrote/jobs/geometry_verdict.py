@@ -38,6 +38,8 @@ SMALL = 16
 """Side of images up to which a residual MLP will do."""
 FEW = 100
 """Training images below which 1/N is not small beside 0.05."""
+UNSURE = 0.5
+"""Height of the crossing below which copying is less likely than not at every level."""
 APART = 0.1
 """Largest difference between the two coverages that needs no word."""
 
@@ -82,15 +84,26 @@ def conclude(curves: Curves, ground: Ground, options: GeometryOptions) -> Findin
     )
 
 
-def shares(values: Tensor) -> tuple[Estimate, ...]:
-    """The mean over images at every level, with its interval: Wilson's where images are counted.
+def means(values: Tensor) -> tuple[Estimate, ...]:
+    """The mean over images at every level, with Student's interval, within 0 and 1.
 
     Args:
         values: between 0 and 1 (T,n).
     """
-    if bool(((values == 0) | (values == 1)).all()):
-        return tuple(wilson(int(row.sum()), len(row)) for row in values)
     return tuple(_within(estimate(row)) for row in values)
+
+
+def shares(values: Tensor) -> tuple[Estimate, ...]:
+    """The same for decisions, or shares of a few decisions each: Wilson's interval where none are mixed.
+
+    Args:
+        values: between 0 and 1 (T,n).
+    """
+    decided = ((values == 0) | (values == 1)).all(1).tolist()
+    return tuple(
+        wilson(int(row.sum()), len(row)) if sure else _within(estimate(row))
+        for row, sure in zip(values, decided, strict=True)
+    )
 
 
 def _within(e: Estimate) -> Estimate:
@@ -110,6 +123,11 @@ def notes_on(ground: Ground, curves: Curves, found: Findings, options: GeometryO
             f"{sum(map(len, groups)):,} training images form {groups_of(len(groups))} of near-duplicates, and a group "
             f"counts as one image: the curves are those of {n:,} images. Pairs would bend both curves, since two "
             "images would share one posterior; copying of the pairs themselves reaches to higher levels than the zone."
+        )
+    if 2 * ground.doubled > len(train):
+        notes.append(
+            f"More than half of the training images are near-duplicates within {options.duplicate_threshold:g}. If "
+            "they do not look alike to you (see the groups on the page), lower --duplicate-threshold."
         )
     if n < FEW:
         notes.append(
@@ -147,6 +165,8 @@ def _on_test(ground: Ground, curves: Curves) -> list[str]:
             f"{ground.leaked:,} of {len(ground.fresh):,} held-out images, near-duplicates of training images, were "
             "left out of the coverage."
         )
+    if len(ground.rows) < FEW:
+        return notes
     fresh, known = shares(curves.covered), shares(curves.left_out)
     at = int((curves.covered.mean(1) - curves.left_out.mean(1)).abs().argmax())
     difference = (fresh[at].value or 0.0) - (known[at].value or 0.0)
@@ -166,6 +186,13 @@ def sentence(ground: Ground, found: Findings) -> str:
         reasons = [found.regimes.reasons.get(key, "") for key in ("crossing", "danger_low", "danger_high")]
         why = next((reason for reason in reasons if reason), "The curves do not cross on the grid.")
         return f"On these levels no danger zone was found, which does not mean that there is none. {why}"
+    height = found.regimes.height.value
+    if height is not None and height < UNSURE:
+        return (
+            "No noise level is clearly dangerous: nowhere do posterior weight and coverage both exceed "
+            f"{percent(height, 0)}. If a model copies, look at sigma = {number(zone.low)} to {number(zone.high)}"
+            f"{timesteps(zone)} first."
+        )
     images = f"{len(ground.rows):,} {'different ' if ground.doubled else ''}images"
     return (
         f"A model trained on these {images} is in danger of copying at noise levels sigma = {number(zone.low)} to "
@@ -238,8 +265,8 @@ def results_of(ground: Ground, curves: Curves, found: Findings, notes: tuple[str
         "recommendation": recommendation(ground, found),
         "commands": list(found.commands),
         "levels": curves.levels.tolist(),
-        "posterior_weight": curve(list(shares(curves.weight))),
-        "self_weight": curve(list(shares(curves.own))),
+        "posterior_weight": curve(list(means(curves.weight))),
+        "self_weight": curve(list(means(curves.own))),
         "coverage": curve(list(shares(curves.covered))),
         "coverage_of": "training images left out" if ground.test is None else "held-out images",
         "coverage_without_test": None if curves.left_out is None else curve(list(shares(curves.left_out))),

@@ -44,6 +44,8 @@ from unrote.report.page import write
 
 PILOT = 64
 """Images on which the range of levels is looked for."""
+NOISES = 128
+"""Noises at every level, at least, over all images."""
 CALM = 0.01
 """Coverage below, and posterior weight above its floor by less than this, end the range of levels."""
 
@@ -208,13 +210,21 @@ def measure(ground: Ground, levels: Tensor, options: GeometryOptions, tell: Call
     def stream(k: int) -> torch.Generator:
         return torch.Generator().manual_seed(4 * options.seed + k)
 
-    found = weight_curve(x, levels, stream(0), base=options.points, memory=memory)
+    again = draws(min(len(x), options.points))
+    found = weight_curve(x, levels, stream(0), base=options.points, draws=again, memory=memory)
     tell(1)
-    left_out = coverage_without_test(x, levels, shell, stream(1), base=options.points, memory=memory)
+    left_out = coverage_without_test(
+        x, levels, shell, stream(1), base=options.points, draws=again, memory=memory
+    )
     tell(1)
     if ground.test is None:
         return Curves(levels, found.maximum, found.own, left_out, None)
     chosen = torch.randperm(len(ground.test), generator=stream(2))[: options.points]
-    covered = coverage(x, ground.test[chosen], levels, shell, stream(3), memory=memory)
+    covered = coverage(x, ground.test[chosen], levels, shell, stream(3), draws(len(chosen)), memory=memory)
     tell(1)
     return Curves(levels, found.maximum, found.own, covered, left_out)
+
+
+def draws(points: int) -> int:
+    """How often an image is noised at every level: more than once where there are few images."""
+    return max(1, NOISES // points)
