@@ -7,6 +7,7 @@ A new calculator is three things: its options below, a function of them in a mod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,83 @@ class NoiseUnitsOptions(Formula):
     """DDPM timestep, 0 to 999, of the 1,000-step cosine schedule."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShellProbabilityOptions(Formula):
+    """How often does a noisy copy of one point lie in the Gaussian shell of another?"""
+
+    radius: tuple[float, ...]
+    """r = |x - x'| / sigma, the distance of the two points in units of the noise; one or more numbers."""
+    dimension: int
+    """d."""
+    tail: float = 5.0
+    """t: the shell holds the noise with probability 1 - 2 exp(-t) or more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorThresholdsOptions(Formula):
+    """Up to which level does a training point keep weight tau, and from which has it at most tau?"""
+
+    distances: Path | None = None
+    """File of distances from a training point to all others: .npy, or text with one line for each point (or one number
+    on each line for one point)."""
+    nearest: float | None = None
+    """Without a file: the distance to the nearest other point, with --farthest and --samples."""
+    farthest: float | None = None
+    """The distance to the farthest."""
+    samples: int | None = None
+    """N, all points together."""
+    tau: float = 0.95
+    """Weight, between 1/N and 1."""
+    epsilon: float = 0.05
+    """Probability with which the statement may fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineBoundOptions(Formula):
+    """How well is flow matching's best velocity aligned with the velocity towards one training point?"""
+
+    ratio: float | None = None
+    """eta / r alone: the bound on the error over the length of the velocity; replaces all flags below."""
+    time: float | None = None
+    """t in x_t = t x + (1 - t) Z, between 0 (noise) and 1 (data); sigma = (1 - t) / t."""
+    norm: float | None = None
+    """Length of the training point."""
+    dimension: int | None = None
+    """d."""
+    distances: Path | None = None
+    """File of distances from the training point to all others, as for posterior-thresholds."""
+    nearest: float | None = None
+    """Without a file: the distance to the nearest other point, with --farthest and --samples."""
+    farthest: float | None = None
+    """The distance to the farthest."""
+    samples: int | None = None
+    """N, all points together."""
+    tau: float = 0.99
+    """Weight, between 1/N and 1."""
+    margin_inner: float = 3.0
+    """c1, standard deviations of the inner product of point and noise."""
+    margin_norm: float = 5.0
+    """c2, in the tail exp(-c2) of the squared length of the noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalityBoundOptions(Formula):
+    """How fast does the sensitivity of the linear denoiser decay with distance, for stationary data?"""
+
+    sigma: float
+    """Noise level."""
+    size: int | None = None
+    """n, points around the cycle, with the spectrum (1 + min(k, n - k))^-power."""
+    power: float = 2.0
+    """See --size."""
+    spectrum: Path | None = None
+    """File of eigenvalues in the order of the discrete Fourier transform, .npy or text; replaces --size."""
+    distance: tuple[int, ...] = (1, 2, 4, 8)
+    """Distances around the cycle to show, up to n/2."""
+    order: int = 1
+    """How often the sum is taken by parts; 1 is the theorem."""
+
+
 @dataclass(frozen=True)
 class Calculator:
     """One formula.
@@ -183,6 +261,7 @@ class Calculator:
 
 
 _EDGE = "unrote.jobs.formulas_edge"
+_CALM = "unrote.jobs.formulas_calm"
 
 CALCULATORS = (
     Calculator(
@@ -227,6 +306,22 @@ CALCULATORS = (
         f"{_EDGE}:wasserstein",
         "how far N samples are from their distribution",
     ),
+    Calculator(
+        "shell-probability",
+        ShellProbabilityOptions,
+        f"{_CALM}:shell_probability",
+        "overlap of two Gaussian shells",
+    ),
+    Calculator(
+        "posterior-thresholds",
+        PosteriorThresholdsOptions,
+        f"{_CALM}:posterior_thresholds",
+        "levels up to which a training point is recognised",
+    ),
+    Calculator(
+        "cosine-bound", CosineBoundOptions, f"{_CALM}:alignment", "flow matching's velocity towards one point"
+    ),
+    Calculator("locality-bound", LocalityBoundOptions, f"{_CALM}:decay", "how far a linear denoiser looks"),
     Calculator("noise-units", NoiseUnitsOptions, f"{_EDGE}:noise_units", "one noise level in every unit"),
 )
 
