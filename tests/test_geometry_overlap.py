@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_it_falls_from_self_coverage_to_nothing(dimension: int, tail: float, rat
     found = values(sorted(ratios), shell)
     assert values([0.0], shell)[0] == pytest.approx(shell.probability, rel=1e-9)
     assert all(0 <= c <= shell.probability * (1 + 1e-9) for c in found)
-    assert all(later <= before * (1 + 1e-8) for before, later in zip(found, found[1:], strict=False))
+    assert all(later <= before * (1 + 1e-8) for before, later in pairwise(found))
     assert values([1e9], shell) == [0.0]
 
 

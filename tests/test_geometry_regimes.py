@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unrote.contracts import InputError
+from unrote.geometry.crossings import rising
+from unrote.geometry.posterior import weight_curve
+from unrote.geometry.regimes import (
+    Regimes,
+    Zone,
+    recommended_ambient_level,
+    recommended_gap,
+    regimes,
+    share_removed,
+    zone_at,
+)
+from unrote.geometry.shells import Shell, coverage
+from unrote.noise.levels import LogNormal
+
+GRID = torch.logspace(-2, 2, 81, dtype=torch.float64)
+
+
+def line(low: float, high: float) -> Tensor:
+    """A curve that is linear in log sigma from 0 at one level to 1 at another (T,1)."""
+    return ((GRID.log() - math.log(low)) / math.log(high / low)).clamp(0, 1)[:, None]
+
+
+def known(weight: Tensor, covered: Tensor, count: int = 10**6, **more: object) -> Regimes:
+    generator = torch.Generator().manual_seed(0)
+    return regimes(
+        GRID, weight.expand(-1, 5), covered.expand(-1, 4), count=count, generator=generator, **more
+    )
+
+
+def test_curves_that_are_lines_give_the_levels_of_lines() -> None:
+    found = known(1 - line(1.0, 100.0), line(0.01, 1.0))  # both 1 at sigma = 1 alone
+    at = lambda p: 0.01 * 100**p  # noqa: E731
+    assert found.crossing.value == pytest.approx(1, rel=1e-6)
+    assert found.height.value == pytest.approx(1, rel=1e-6)
+    assert found.level == found.asked == 0.95
+    for zone, p in ((found.danger, 0.95), (found.medium, 0.05)):
+        assert (zone.low, zone.high) == (pytest.approx(at(p)), pytest.approx(1 / at(p)))
+    low, high, used, reasons = zone_at(found, 0.5)
+    assert (low.value, high.value, used, reasons) == (pytest.approx(0.1), pytest.approx(10), 0.5, {})
+    assert (found.danger_low.low, found.danger_low.high) == (pytest.approx(at(0.95)), pytest.approx(at(0.95)))
+    assert (found.danger_low.n, found.danger_high.n, found.crossing.n) == (4, 5, 4)
+    assert found.reasons == {}
+
+
+def test_a_low_crossing_takes_a_share_of_its_height() -> None:
+    found = known(1 - line(0.1, 1.0), line(0.1, 10.0))  # meet at 0.1 * 10^(2/3), height 1/3
+    assert found.crossing.value == pytest.approx(0.1 * 10 ** (2 / 3), rel=1e-3)
+    assert found.height.value == pytest.approx(1 / 3, rel=2e-3)
+    assert found.level == pytest.approx(0.95 / 3, rel=2e-3)
+    assert found.danger is not None
+    assert found.danger.low < found.crossing.value < found.danger.high
+    gap = recommended_gap(found)
+    assert gap.level == pytest.approx(found.level)
+    assert gap.zone == found.danger
+
+
+def test_where_nothing_is_crossed_it_is_none_with_the_reason() -> None:
+    always = torch.ones(81, 1, dtype=torch.float64)
+    found = known(0.99 * always, line(0.01, 1.0))
+    assert found.danger_high.value is None and found.large_above.value is None
+    assert "highest of the levels" in found.reasons["danger_high"]
+    assert "highest of the levels" in found.reasons["large_above"]
+    assert found.danger is None and recommended_gap(found).zone is None
+    assert "let them reach higher" in recommended_gap(found).why
+    assert recommended_ambient_level(found).low.value == pytest.approx(0.1)
+    found = known(1 - line(1.0, 100.0), 0.03 * always)
+    assert found.small_below.value is None and "does not reach 0.05" in found.reasons["small_below"]
+    assert found.crossing.value is not None and found.height.value == pytest.approx(0.03)
+    found = known(1 - line(0.001, 0.002), 0.5 + 0.5 * always)
+    assert found.crossing.value is found.height.value is found.level is None
+    assert "cross below" in found.reasons["crossing"]
+    assert found.danger_low.value is found.danger_high.value is None
+    assert "lowest of the levels" in found.reasons["danger_low"]
+    assert "below 0.95" in found.reasons["danger_high"]
+    assert recommended_ambient_level(found).zone is None
+    found = known(always, 0 * always)
+    assert "cross above" in found.reasons["crossing"]
+
+
+def test_few_points_are_rescaled_by_their_floor() -> None:
+    weight = (1 - line(1.0, 100.0)) * 0.9 + 0.1
+    few, many = known(weight, line(0.01, 1.0), count=10), known(weight, line(0.01, 1.0))
+    assert few.rescaled and not many.rescaled
+    assert many.large_above.value is None
+    assert few.large_above.value == pytest.approx(100**0.95)
+    assert few.danger_high.value == pytest.approx(100**0.05)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=12))
+def test_projection_on_rising_sequences(values: list[float]) -> None:
+    from sklearn.isotonic import isotonic_regression
+
+    found = rising(torch.tensor(values, dtype=torch.float64)[:, None])[:, 0]
+    assert found.tolist() == pytest.approx(isotonic_regression(values).tolist(), abs=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 40), st.floats(0.05, 0.98))
+def test_laws_of_any_curves(seed: int, size: int, p: float) -> None:
+    g = torch.Generator().manual_seed(seed)
+    weight = torch.rand(81, size, generator=g, dtype=torch.float64).sort(0, descending=True).values
+    covered = torch.rand(81, size, generator=g, dtype=torch.float64).sort(0).values
+    found = regimes(GRID, weight, covered, count=10**4, generator=g, p=p, repeats=20)
+    assert bool((found.weight.diff() <= 0).all() and (found.covered.diff() >= 0).all())
+    if found.danger is not None and found.crossing.value is not None:
+        assert found.danger.low <= found.crossing.value * (1 + 1e-9) <= found.danger.high * (1 + 2e-9)
+        assert found.level <= found.height.value * (1 + 1e-9)
+        wider = zone_at(found, p / 2)
+        if not wider[3]:
+            assert wider[0].value <= found.danger.low * (1 + 1e-9)
+            assert wider[1].value >= found.danger.high / (1 + 1e-9)
+    scaled = regimes(3 * GRID, weight, covered, count=10**4, generator=g, p=p, repeats=2)
+    for a, b in ((found.danger_low, scaled.danger_low), (found.crossing, scaled.crossing)):
+        assert (a.value is None) == (b.value is None)
+        assert a.value is None or b.value == pytest.approx(3 * a.value, rel=1e-9)
+
+
+def test_intervals_cover_the_curves_of_all_points(digits: Tensor) -> None:
+    """Of points drawn from many, the interval covers what many give; 40 times, at least 32."""
+    g = torch.Generator().manual_seed(2)
+    shell, levels = Shell(64), torch.logspace(-1.2, 0.6, 40, dtype=torch.float64)
+    train, test = digits[:400], digits[400:]
+    weight = weight_curve(train, levels, g, base=None, draws=5).maximum
+    covered = coverage(train, test, levels, shell, g)
+    true = regimes(levels, weight, covered, count=400, generator=g, repeats=2)
+    names = ("danger_high", "small_below", "large_above", "crossing")
+    hits = dict.fromkeys(names, 0)
+    for _ in range(40):
+        rows, more = (torch.randint(n, (100,), generator=g) for n in (400, len(test)))
+        found = regimes(levels, weight[:, rows], covered[:, more], count=400, generator=g, repeats=60)
+        for name in names:
+            at, wide = getattr(true, name).value, getattr(found, name)
+            hits[name] += (wide.low or 0) <= at <= (wide.high or math.inf)
+    assert min(hits.values()) >= 32, hits
+
+
+def test_share_of_the_law_and_a_gap_that_removes_everything() -> None:
+    law = LogNormal()
+    middle = math.exp(-1.2)
+    assert share_removed(Zone(middle / math.exp(1.2), middle * math.exp(1.2)), law) == pytest.approx(
+        0.6826895
+    )
+    with pytest.raises(InputError, match="removes every level"):
+        share_removed(Zone(1e-9, 1e9), law)
+
+
+def test_refusals() -> None:
+    g, w = torch.Generator(), torch.rand(81, 4, dtype=torch.float64)
+    for more in ({"p": 0.0}, {"small": 1.0}, {"large": math.nan}, {"confidence": 1.0}, {"count": 2}):
+        with pytest.raises(InputError):
+            regimes(GRID, w, w, **({"count": 500, "generator": g} | more))
+    with pytest.raises(InputError, match="at least 3"):
+        regimes(GRID, w[:, :2], w, count=500, generator=g)
+    with pytest.raises(InputError, match="ascend"):
+        regimes(GRID.flip(0), w, w, count=500, generator=g)
+    found = regimes(GRID, w, w, count=500, generator=g, repeats=2)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        recommended_gap(found, 1.0)
