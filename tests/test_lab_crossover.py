@@ -182,6 +182,22 @@ def test_the_regression_finds_one_number_and_no_weighting() -> None:
     assert sweep.apart(made) > 0.2
 
 
+def test_the_regressions_gradient_is_that_of_its_value() -> None:
+    known = regression.table_of(
+        [regression.Target(20, 3, 15.0), regression.Target(20, 3, 16.0), regression.Target(9, 2, 7.0)]
+    )
+    weight = torch.rand(26, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    _, slope = regression.objective(weight, known)
+    for index in (0, 7, 25):
+        step = torch.zeros(26).double()
+        step[index] = 1e-6
+        up, down = (regression.objective(weight + sign * step, known)[0] for sign in (1, -1))
+        assert math.isclose(float(up - down) / 2e-6, float(slope[index]), rel_tol=1e-6, abs_tol=1e-9)
+    whole = regression.objective(weight, known)[0]
+    alone = sum(float(regression.objective(weight, regression.table_of([target]))[0]) for target in targets)
+    assert math.isclose(float(whole), alone, rel_tol=1e-12)
+
+
 def test_any_weighting_of_equal_spread_puts_the_crossover_in_the_same_place() -> None:
     share = torch.linspace(0, 1, 101, dtype=torch.float64)
     early, late = torch.zeros(26).double(), torch.zeros(26).double()

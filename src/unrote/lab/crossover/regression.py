@@ -63,39 +63,75 @@ def gap(weight: Float[Tensor, " T"], share: Float[Tensor, "*S"]) -> Float[Tensor
     return CONSTANT * weight.sum() * (1 - share) - (weight * TIMES.square()).sum()
 
 
-def objective(
-    weight: Float[Tensor, " T"],
-    share: Float[Tensor, "R M"],
-    there: Float[Tensor, "R M"],
-    half: Float[Tensor, " R"],
-) -> Float[Tensor, ""]:
-    """Eq (30): squared error of the softened crossover, plus the entropy of the softmax over M.
+@dataclass(frozen=True)
+class Table:
+    """All that eq (30) needs of the targets: tuples of equal N and K share a row of sizes.
 
     Args:
-        weight: lambda-tilde.
-        share: M/N of every size of every tuple, padded.
-        there: 0 for sizes, -inf for padding.
-        half: measured M_pt/N.
+        share: M/N of every size of every (N, K), padded with 0 (R,M).
+        there: 0 for sizes, -inf for padding (R,M).
+        count: targets of each row (R,).
+        total, squares: sum of their M_pt/N, and of its squares (R,).
     """
-    log_p = torch.log_softmax(-gap(weight, share).square() / TEMPERATURE + there, 1)
+
+    share: Float[Tensor, "R M"]
+    there: Float[Tensor, "R M"]
+    count: Float[Tensor, " R"]
+    total: Float[Tensor, " R"]
+    squares: Float[Tensor, " R"]
+
+
+def table_of(targets: Sequence[Target]) -> Table:
+    """Gather targets by their N and K."""
+    rows: dict[tuple[int, int], list[Target]] = {}
+    for target in targets:
+        rows.setdefault((target.N, target.K), []).append(target)
+    sizes = [sizes_of(mine[0]) / mine[0].N for mine in rows.values()]
+    share = torch.nn.utils.rnn.pad_sequence(sizes, batch_first=True)
+    halves = [torch.tensor([t.half / t.N for t in mine], dtype=torch.float64) for mine in rows.values()]
+    return Table(
+        share,
+        torch.where(share > 0, 0.0, -torch.inf).double(),
+        torch.tensor([len(h) for h in halves], dtype=torch.float64),
+        torch.stack([h.sum() for h in halves]),
+        torch.stack([h.square().sum() for h in halves]),
+    )
+
+
+def objective(weight: Float[Tensor, " T"], known: Table) -> tuple[Float[Tensor, ""], Float[Tensor, " T"]]:
+    """Eq (30) and its gradient in lambda: squared error of the softened crossover plus the softmax's entropy.
+
+    With p = softmax_M(-gap^2 / tau), soft = sum p M/N and the entropy H,
+        J = sum (soft - M_pt/N)^2 + beta sum H,
+    whose gradient goes through the gap alone, which is linear in sum lambda and sum lambda t^2.
+    """
+    f = gap(weight, known.share)
+    log_p = torch.log_softmax(-f.square() / TEMPERATURE + known.there, 1)
     p = log_p.exp()
-    soft = (p * share).sum(1)
-    return (soft - half).square().sum() - ENTROPY * (p * log_p.clamp(min=-1e3)).sum()
+    log_p = log_p.clamp(min=-1e3)
+    soft, entropy = (p * known.share).sum(1), -(p * log_p).sum(1)
+    value = (
+        known.count * soft.square() - 2 * soft * known.total + known.squares + ENTROPY * known.count * entropy
+    )
+    miss = 2 * (known.count * soft - known.total)
+    by_logit = p * (miss[:, None] * (known.share - soft[:, None]))
+    by_logit -= ENTROPY * known.count[:, None] * p * (log_p + entropy[:, None])
+    by_gap = by_logit * (-2 / TEMPERATURE) * f
+    return value.sum(), CONSTANT * (by_gap * (1 - known.share)).sum() - TIMES.square() * by_gap.sum()
 
 
 def fit(
     train: Sequence[Target], test: Sequence[Target], start: Float[Tensor, " T"], steps: int = 3000
 ) -> Weighting:
     """Minimise eq (30) by Adam on the logarithms of the weights, which stay positive; the rate falls to 0."""
-    share = torch.nn.utils.rnn.pad_sequence([sizes_of(t) / t.N for t in train], batch_first=True)
-    there = torch.where(share > 0, 0.0, -torch.inf).double()
-    half = torch.tensor([t.half / t.N for t in train], dtype=torch.float64)
+    known = table_of(train)
     theta = (start * (SHARPNESS / start.sum())).log().clone().requires_grad_(True)
     engine = torch.optim.Adam([theta], lr=0.02)
     for step in range(steps):
         engine.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
-        engine.zero_grad()
-        objective(theta.exp(), share, there, half).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            weight = theta.exp()
+            theta.grad = weight * objective(weight, known)[1]
         engine.step()
     weight = theta.detach().exp()
     spread = float((weight * TIMES.square()).sum() / weight.sum())
