@@ -43,8 +43,8 @@ def check_features(options: AuditOptions) -> None:
                 f"{flag} {value} says how features are used, and none are asked for; name them with --features, or "
                 f"leave {flag} out."
             )
-    named = (options.features or "").rpartition("@")[2]
-    if options.profile is not None and named in PROFILES:
+    _, at, named = (options.features or "").rpartition("@")
+    if options.profile is not None and at and named in PROFILES:
         raise InputError(
             f"The profile is named twice, in --features {options.features} and as --profile {options.profile}; leave "
             "one of them out."

@@ -11,7 +11,7 @@ from unrote.data.pixels import to_bytes
 from unrote.jobs.audit_features import Likeness
 from unrote.jobs.audit_table import pictures
 from unrote.jobs.audit_views import signals
-from unrote.jobs.fidelity_parts import SPREAD, Quality, part_of_spread
+from unrote.jobs.fidelity_parts import NOT_ASKED, SPREAD, Quality, part_of_spread
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
@@ -121,8 +121,8 @@ def _rows(made: Audit) -> list[tuple[Value, ...]]:
         rule = views.likeness.definition
         words = f"more similar than {views.likeness.scale.threshold:.3g} to a training image"
         rows.append((words, ratio(rule.ratio), _or_none(rule.calibration), judged["Similarity in features"]))
-    elif views.lens is not None and views.lens.scale is None and views.likeness_reason and views.lens.reason:
-        rows.append(("similarity in features", views.likeness_reason, "", ""))
+    elif views.likeness_reason is not None and views.likeness_reason != NOT_ASKED:
+        rows.append(("similarity in features", views.likeness_reason, "", SAYS[None]))
     return rows if views.quality is None else rows + _quality_rows(views.quality, judged)
 
 

@@ -85,15 +85,13 @@ class Comparison:
 
     def summary(self) -> str:
         """The verdict and one line for each set, for a terminal."""
-        width = max(len(name) for name in self.names)
-        lines = [sentence(self.names, self.audits), ""]
-        lines += [
-            f"  {name:<{width}}  {ratio(made.copy_ratio)}"
-            for name, made in zip(self.names, self.audits, strict=True)
-        ]
         first = self.audits[0].findings.main
+        named = [(name, made.copy_ratio) for name, made in zip(self.names, self.audits, strict=True)]
         if first.calibration is not None:
-            lines.append(f"  {'fresh real images':<{width}}  {ratio(first.calibration)}")
+            named.append(("fresh real images", first.calibration))
+        width = max(len(name) for name, _ in named)
+        lines = [sentence(self.names, self.audits), ""]
+        lines += [f"  {name:<{width}}  {ratio(share)}" for name, share in named]
         lines += [f"  {d.name} minus {self.names[0]}: {points(d.copies)}" for d in self.differences]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join([*lines, "", f"report: {self.out / 'report.html'}"])

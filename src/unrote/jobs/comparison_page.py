@@ -13,7 +13,7 @@ from unrote.jobs.audit_page import (
     settings_blocks,
 )
 from unrote.jobs.audit_views_page import views_blocks
-from unrote.jobs.comparison import sentence
+from unrote.jobs.comparison import points, sentence
 from unrote.jobs.fidelity_parts import SPREAD, part_of_spread
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
@@ -47,7 +47,7 @@ def comparison_page(made: Comparison, options: AuditOptions) -> blocks.Page:
         for name, one in zip(made.names, made.audits, strict=True)
     ]
     sections = [
-        blocks.Section("Side by side", (_table(made), _picture(made), _words(made))),
+        blocks.Section("Side by side", (_table(made), _picture(made), *_quality(made), _words(made))),
         blocks.Section(f"Differences from {made.names[0]}", (_differences(made),)),
         blocks.Section("Each set", tuple(inside)),
         blocks.Section("Settings and versions", settings_blocks(_flat(made))),
@@ -64,6 +64,8 @@ def comparison_page(made: Comparison, options: AuditOptions) -> blocks.Page:
 
 
 def _table(made: Comparison) -> blocks.Table:
+    """Copies: one row for each set, and one for fresh real images."""
+    alike = made.audits[0].views.likeness is not None
     columns = [
         blocks.Column("set"),
         blocks.Column("samples"),
@@ -71,60 +73,71 @@ def _table(made: Comparison) -> blocks.Table:
         blocks.Column("copy ratio", _bare),
         blocks.Column("training images copied"),
         blocks.Column("authentic", _bare),
+        *([blocks.Column("copies in features", _bare)] if alike else []),
     ]
-    one = made.audits[0].views
-    if one.likeness is not None:
-        columns.append(blocks.Column("copies in features", _bare))
-    if one.quality is not None:
-        columns += [
-            blocks.Column("Frechet distance", _number),
-            *(blocks.Column(name, _number if name == "density" else _bare) for name in SPREAD),
-            blocks.Column("nearer than fresh images", _bare),
-        ]
-    rows = [
-        (name, *_row(audited, one.likeness is not None))
-        for name, audited in zip(made.names, made.audits, strict=True)
-    ]
-    return blocks.Table(
-        tuple(columns),
-        (*rows, *_fresh(made, len(columns))),
-        "Sets of samples and, where known, fresh real images",
-    )
+    rows = [(name, *_row(audited, alike)) for name, audited in zip(made.names, made.audits, strict=True)]
+    caption = "Sets of samples and, where known, fresh real images"
+    return blocks.Table(tuple(columns), (*rows, *_fresh(made, alike)), caption)
 
 
 def _row(made: Audit, alike: bool) -> list[Value]:
-    main, copied = made.findings.main, made.findings.copied
-    row: list[Value] = [
-        len(main.copied),
-        int(main.copied.sum()),
-        main.ratio,
-        len(copied.index),
-        made.views.authenticity.share,
-    ]
-    likeness, quality = made.views.likeness, made.views.quality
+    main, copied, likeness = made.findings.main, made.findings.copied, made.views.likeness
+    row: list[Value] = [len(main.copied), int(main.copied.sum()), main.ratio, len(copied.index)]
+    row.append(made.views.authenticity.share)
     if alike:
         row.append(None if likeness is None else likeness.definition.ratio)
-    if quality is not None:
-        row.append(None if quality.frechet is None else quality.frechet.generated.distance)
-        row += [part_of_spread(quality.spread, name) for name in SPREAD]
-        row.append(None if quality.copying is None else quality.copying.closer)
     return row
 
 
-def _fresh(made: Comparison, width: int) -> list[tuple[Value, ...]]:
+def _fresh(made: Comparison, alike: bool) -> list[tuple[Value, ...]]:
     """The row of fresh real images: what a set that copies nothing would get."""
     main, views = made.audits[0].findings.main, made.audits[0].views
     if main.calibration is None or views.fresh is None:
         return []
     count = round((main.calibration.value or 0.0) * main.calibration.n)
     row: list[Value] = ["fresh real images", main.calibration.n, count, main.calibration, None, views.fresh]
-    if views.likeness is not None:
+    if alike and views.likeness is not None:
         row.append(views.likeness.definition.calibration)
-    return [tuple(row + [None] * (width - len(row)))]
+    return [tuple(row)]
+
+
+def _quality(made: Comparison) -> tuple[blocks.Block, ...]:
+    """Quality, where it was asked for: one row for each set."""
+    found = [
+        (name, one.views.quality)
+        for name, one in zip(made.names, made.audits, strict=True)
+        if one.views.quality is not None
+    ]
+    if not found:
+        return ()
+    columns = (
+        blocks.Column("set"),
+        blocks.Column("Frechet distance", _number),
+        blocks.Column("of real images", _number),
+        *(blocks.Column(name, _number if name == "density" else _bare) for name in SPREAD),
+        blocks.Column("nearer than fresh images", _bare),
+    )
+    rows = tuple(
+        (
+            name,
+            None if q.frechet is None else q.frechet.generated.distance,
+            None if q.frechet is None else q.frechet.baseline.distance,
+            *(part_of_spread(q.spread, measure) for measure in SPREAD),
+            None if q.copying is None else q.copying.closer,
+        )
+        for name, q in found
+    )
+    lens = made.audits[0].views.lens
+    where = "" if lens is None else f" in features '{lens.map.name}'"
+    return (blocks.Table(columns, rows, f"Quality{where}; what each measure can say stands with each set"),)
 
 
 def _bare(value: Value) -> str:
     return ratio(value).split(", n = ")[0]
+
+
+def _points(value: Value) -> str:
+    return points(value) if isinstance(value, Estimate) else _bare(value)
 
 
 def _number(value: Value) -> str:
@@ -162,8 +175,8 @@ def _words(made: Comparison) -> blocks.Text:
 def _differences(made: Comparison) -> blocks.Table:
     columns = (
         blocks.Column("set"),
-        blocks.Column("copy ratio", _bare),
-        blocks.Column("authentic", _bare),
+        blocks.Column("copy ratio", _points),
+        blocks.Column("authentic", _points),
         blocks.Column("copies"),
     )
     rows = tuple((d.name, d.copies, d.authenticity, _compared(d.copies)) for d in made.differences)

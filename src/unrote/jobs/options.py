@@ -76,7 +76,7 @@ class AuditOptions(Gate, Seeded, Common):
     out: Path = Path("audit")
     fidelity: bool = False
     """Also quality: Frechet distance, precision, recall, coverage and the test for data-copying (with --test).
-    Each costs about as much as the search for copies."""
+    Together they cost about as much as the search for copies."""
     features: str | None = None
     """Also similarity in features, and quality in them instead of in pixels: pixels, pca:64, classifier,
     sscd:FILE, dinov2:FOLDER, clip:FOLDER, inception:FILE or torchscript:FILE."""
