@@ -35,6 +35,7 @@ PLACES = {
     "crossover/steps": "unrote.lab.crossover.steps",
     "crossover/recipe": "unrote.lab.crossover.recipe",
     "crossover/scale": "unrote.lab.crossover.scale",
+    "crossover/law": "unrote.lab.crossover.law",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 
