@@ -109,11 +109,11 @@ def within_templates(x: Float[Tensor, "N D"], label: Tensor) -> Float[Tensor, "N
 
 
 def solved(drawn: Coloured, solver: str, seed: int) -> Iterator[Clusters]:
-    """k-means of every size within templates; means and assignments of the pictures themselves."""
+    """k-means of every size within templates; a component that is left without pictures is left out."""
     for found in SOLVERS[solver](within_templates(drawn.x, drawn.label), SIZES, seed):
-        means = found.means[:, : drawn.x.shape[1]]
-        away = float((drawn.x - means[found.assignment]).square().sum()) / N
-        yield Clusters(means, found.assignment, away)
+        used, own = found.assignment.unique(return_inverse=True)
+        means = found.means[used, : drawn.x.shape[1]]
+        yield Clusters(means, own, float((drawn.x - means[own]).square().sum()) / N)
 
 
 def templates_of(clusters: Clusters, drawn: Coloured) -> Float[Tensor, "M n"]:
