@@ -15,11 +15,14 @@ from unrote.data.sources import Images
 from unrote.jobs.comparing import Reference, origin, read_others
 from unrote.jobs.options import GeometryOptions
 from unrote.measure.duplicates import DuplicateGroups, cross_duplicates, duplicate_groups, radius
+from unrote.noise.levels import log_levels
 
 FEWEST = 3
 """Different images below which nothing can be said: one to be copied, one to be fresh, one to be mistaken for."""
 DENSITY = 12
 """Levels per factor e, at least, unless fewer are asked for."""
+BLOCK = 1024
+"""Images that are brought to [-1, 1] at once."""
 LIMITS = (1e-6, 1e6)
 """The lowest and the highest level that can be asked for."""
 
@@ -66,7 +69,7 @@ def read_ground(options: GeometryOptions) -> Ground:
     reference = reference_of(images, options.duplicate_threshold, memory)
     rows = (reference.groups.group == torch.arange(len(images))).nonzero()[:, 0]
     check_different(images, reference.groups, rows, options.duplicate_threshold)
-    x = to_unit(images.pixels[rows], images.value_range)
+    x = unit_rows(images, rows)
     if options.test is None:
         return Ground(reference, rows, x, None, None)
     fresh = read_others(options.test, reference, options.resize, options.train_range)
@@ -81,7 +84,15 @@ def read_ground(options: GeometryOptions) -> Ground:
             "training images, so nothing is left that is fresh: coverage would be 1 at every level. Name images that "
             "were not trained on, or leave --test out; training images are then left out one by one."
         )
-    return Ground(reference, rows, x, fresh, to_unit(fresh.pixels[kept], fresh.value_range))
+    return Ground(reference, rows, x, fresh, unit_rows(fresh, kept))
+
+
+def unit_rows(images: Images, rows: Tensor) -> Tensor:
+    """Some images in [-1, 1], float32, a block at a time so that nothing is held twice."""
+    out = torch.empty(len(rows), *images.shape)
+    for at, part in zip(out.split(BLOCK), rows.split(BLOCK), strict=True):
+        at.copy_(to_unit(images.pixels[part], images.value_range))
+    return out
 
 
 def reference_of(images: Images, threshold: float, memory: int) -> Reference:
@@ -182,7 +193,5 @@ def check_levels(options: GeometryOptions) -> None:
 
 
 def grid(low: float, high: float, asked: int | None) -> Tensor:
-    """Levels from low to high, equally spaced in log sigma, highest resolution 12 per factor e if not asked for."""
-    from unrote.noise.levels import log_levels
-
+    """Levels from low to high, equally spaced in log sigma: as many as asked for, or 12 per factor e."""
     return log_levels(low, high, asked or math.ceil(DENSITY * math.log(high / low)) + 1)

@@ -140,7 +140,7 @@ class GeometryOptions(Seeded, Common):
     """Resize every image to this many pixels a side (Lanczos)."""
     train_range: tuple[float, float] | None = None
     """The pixel range of float arrays, where it cannot be told from the values."""
-    memory: int = 1024
+    memory: int = 512
     """Mebibytes that a search may take beyond the images themselves."""
 
 
