@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_images import rows_of
 
 from unrote.contracts import InputError
 from unrote.denoise.exact import Empirical
@@ -64,3 +67,22 @@ def test_no_bound_where_the_velocity_may_vanish() -> None:
     for time, inner, norm in ((0.0, 3.0, 5.0), (1.0, 3.0, 5.0), (0.5, 0.0, 5.0), (0.5, 3.0, -1.0)):
         with pytest.raises(InputError, match="alignment bound"):
             cosine_bound(torch.ones(3), torch.tensor(1.0), 4, time, 0.9, inner, norm)
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+def test_the_remark_on_real_images(shared_data: Path) -> None:
+    """50,000 images; 60 of the 500 base points, so within their sampling error."""
+    data = rows_of(shared_data / "cifar10", "train", np.arange(50000))
+    base = np.random.default_rng(0).choice(50000, 500, replace=False)[:60]
+    points = data[base]
+    squared = data.square().sum(1)
+    distance = (squared[base][:, None] + squared - 2 * points @ data.T).clamp_min(0).sqrt().double()
+    distance = distance[torch.arange(50000) != torch.tensor(base)[:, None]].reshape(60, 49999)
+    assert float(distance.amin(1).mean()) == pytest.approx(18.47, abs=2.5)
+    assert float(distance.amax(1).mean()) == pytest.approx(70.2, abs=3.5)
+    for time, paper, sharp in ((0.5, 0.953393, 0.999714), (0.7, 0.923517, 0.999204)):
+        bound = cosine_bound(distance, points.norm(dim=1), 3072, time)
+        assert float(bound.paper.mean()) == pytest.approx(paper, abs=0.002)
+        assert float(bound.sharp.mean()) == pytest.approx(sharp, abs=3e-5)
+        assert float(bound.probability.mean()) == pytest.approx(0.9915, abs=0.03)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_images import rows_of
 from torch import Tensor
 
 from unrote.contracts import InputError
@@ -20,7 +23,7 @@ from unrote.geometry.regimes import (
     share_removed,
     zone_at,
 )
-from unrote.geometry.shells import Shell, coverage
+from unrote.geometry.shells import Shell, coverage, coverage_bounds, coverage_without_test, nearest_distances
 from unrote.noise.levels import LogNormal
 
 GRID = torch.logspace(-2, 2, 81, dtype=torch.float64)
@@ -168,3 +171,51 @@ def test_refusals() -> None:
     found = regimes(GRID, w, w, count=500, generator=g, repeats=2)
     with pytest.raises(InputError, match="between 0 and 1"):
         recommended_gap(found, 1.0)
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "size", "published"),
+    [
+        (
+            "cifar10",
+            1000,
+            {"zone": (2.04, 3.90), "half": (1.30, 7.09), "medium": (0.81, 17.2), "crossing": (2.89, 0.9938)},
+        ),
+        (
+            "cifar10_cars",
+            2000,
+            {"zone": (2.09, 4.17), "half": (1.41, 7.00), "medium": (0.98, 15.4), "crossing": (3.16, 0.9954)},
+        ),
+    ],
+)
+def test_published_zones_of_real_images(
+    shared_data: Path, folder: str, size: int, published: dict[str, tuple[float, float]]
+) -> None:
+    rng, g = np.random.default_rng(7), torch.Generator().manual_seed(7)
+    sizes = (50000, 10000) if folder == "cifar10" else (5000, 1000)
+    train, test = (
+        rows_of(shared_data / folder, split, rng.choice(n, k, replace=False))
+        for split, n, k in (("train", sizes[0], size), ("test", sizes[1], 1000))
+    )
+    levels, shell = torch.logspace(-0.5, 1.5, 56, dtype=torch.float64), Shell(3072)
+    weight = weight_curve(train, levels, g).maximum
+    covered = coverage(train, test, levels, shell, g)
+    found = regimes(levels, weight, covered, count=size, generator=g)
+    low, high, _, _ = zone_at(found, 0.5)
+    assert (found.danger.low, found.danger.high) == pytest.approx(published["zone"], rel=0.08)
+    assert (low.value, high.value) == pytest.approx(published["half"], rel=0.06)
+    assert (found.medium.low, found.medium.high) == pytest.approx(published["medium"], rel=0.06)
+    assert found.crossing.value == pytest.approx(published["crossing"][0], rel=0.15)
+    assert found.height.value == pytest.approx(published["crossing"][1], abs=0.004)
+    # Without a test set: within 10 % of it everywhere.
+    within = coverage_without_test(train, levels, shell, g)
+    alone = regimes(levels, weight, within, count=size, generator=g)
+    assert alone.danger.low == pytest.approx(found.danger.low, rel=0.1)
+    assert alone.small_below.value == pytest.approx(found.small_below.value, rel=0.1)
+    # The lower bound is close, and the quick rule closer to the level of half coverage.
+    lower, _ = coverage_bounds(nearest_distances(train, test), torch.ones(1), size, levels, shell)
+    assert float((covered.mean(1) - lower.mean(1)).abs().max()) < 0.06
+    rule = float(nearest_distances(train, test).median()) / shell.half_overlap
+    assert rule == pytest.approx(low.value, rel=0.04)

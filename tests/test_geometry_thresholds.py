@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_images import rows_of
 from torch import Tensor
 
 from unrote.contracts import InputError
@@ -164,18 +166,8 @@ def test_refusals() -> None:
 @pytest.mark.shared_data
 @pytest.mark.slow
 def test_the_remark_on_real_images(shared_data: Path) -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-    from pyarrow import parquet
-
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(50000, 1000, replace=False))
-    files = sorted((shared_data / "cifar10").glob("train-*.parquet"))
-    rows = [b for f in files for b in parquet.read_table(f, columns=["image"])["image"].to_pylist()]
-    x = np.stack([np.asarray(Image.open(io.BytesIO(rows[i]["bytes"]))) for i in chosen])
-    data = torch.tensor(x.reshape(1000, -1)).double() / 127.5 - 1
+    chosen = np.sort(np.random.default_rng(0).choice(50000, 1000, replace=False))
+    data = rows_of(shared_data / "cifar10", "train", chosen).double()
     base = np.random.default_rng(1).choice(1000, 20, replace=False).tolist()
     others = [torch.cat([data[:i], data[i + 1 :]]) for i in base]
     d, radii = (

@@ -19,8 +19,8 @@ from unrote.contracts import InputError
 LEAST = 1e-30
 """Probabilities below this are given as 0."""
 
-NODES = 1024
-"""Points of the table from which probabilities are interpolated; its relative error is below 1e-9."""
+NODES = 512
+"""Points of the table from which probabilities are interpolated; its relative error is below 1e-8."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def regimes(
     noise above sigma_W(large); crossing argmax min(W, Cov).  For N < 100 the weight is (W - 1/N) / (1 - 1/N).
 
     The intervals tell how well these points determine the curves of this training set; another training set differs
-    by about as much again (see docs/geometry.md).
+    by more, in the example of docs/geometry.md by twice as much.
 
     Args:
         levels: sigma, ascending, best 12 or more per factor e (T,).
