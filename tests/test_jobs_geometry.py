@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
 import math
@@ -145,6 +147,17 @@ def test_the_commands_that_it_recommends_exist(survey, place, call) -> None:
         status, out, _ = call(name, "--help")
         assert status == 0
         assert {flag for flag in flags if flag.startswith("--")} <= set(re.findall(r"--[a-z-]+", out))
+
+
+def test_the_program_in_the_document_leaves_the_gap_out(place) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "geometry-command.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(program, "geometry-command.md", "exec"), names)
+    assert printed.getvalue() == "0\n"
+    assert names["gap"].low < names["gap"].high
+    assert bool((names["levels"] <= names["gap"].low).any() and (names["levels"] > names["gap"].high).any())
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(numbers, tmp_path) -> None:

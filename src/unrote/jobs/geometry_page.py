@@ -231,7 +231,8 @@ def _what_to_do(made: Survey) -> tuple[blocks.Block, ...]:
     if found.gap_share is not None and found.zone_share is not None:
         words.append(
             f"Gap. {found.gap.why} It holds {percent(found.gap_share)} of EDM's training levels (log sigma normal, "
-            f"mean -1.2, standard deviation 1.2), the danger zone alone {percent(found.zone_share)}."
+            f"mean -1.2, standard deviation 1.2), the danger zone alone {percent(found.zone_share)}. "
+            "`unrote train` trains at every level; in Python, `allowed` of a recipe leaves some out."
         )
     if found.ambient.low.value is not None:
         words.append(f"Ambient noise, another remedy. {found.ambient.why}")
