@@ -22,9 +22,10 @@ from unrote.geometry.regimes import (
     regimes,
     share_removed,
     zone_at,
+    zone_without_noise,
 )
 from unrote.geometry.shells import Shell, coverage, coverage_bounds, coverage_without_test, nearest_distances
-from unrote.noise.levels import LogNormal
+from unrote.noise.levels import LogNormal, edm_levels
 
 GRID = torch.logspace(-2, 2, 81, dtype=torch.float64)
 
@@ -149,6 +150,33 @@ def test_intervals_cover_the_curves_of_all_points(digits: Tensor) -> None:
     assert min(hits.values()) >= 32, hits
 
 
+def test_the_zone_without_noise_is_inside_the_zone(generator: torch.Generator) -> None:
+    levels = torch.logspace(-1, 2, 60, dtype=torch.float64)
+    train, test = 3 * torch.randn(300, 64, generator=generator), 3 * torch.randn(400, 64, generator=generator)
+    distance = torch.cdist(train, train)[~torch.eye(300, dtype=torch.bool)].reshape(300, 299)
+    shell = Shell(64)
+    inner = zone_without_noise(nearest_distances(train, test), distance, shell, p=0.3)
+    weight = weight_curve(train, levels, generator, base=None).maximum
+    found = regimes(
+        levels, weight, coverage(train, test, levels, shell, generator), count=300, generator=generator
+    )
+    low, high, _, _ = zone_at(found, 0.3)
+    assert low.low <= inner.low <= inner.high <= high.high
+    assert zone_without_noise(torch.full((3,), 100.0), torch.ones(2, 9), shell) is None
+    one = zone_without_noise(torch.full((3,), 2.0), torch.full((1, 999), 40.0), Shell(64), p=0.5)
+    assert one.low == pytest.approx(2 / shell.half_overlap, rel=1e-6)
+    with pytest.raises(InputError, match="One shell holds"):
+        zone_without_noise(torch.ones(3), torch.ones(2, 9), Shell(64), p=0.9999)
+
+
+def test_published_zones_on_the_grid_of_18_steps() -> None:
+    steps = edm_levels(18)
+    inside = lambda low, high: ((steps >= low) & (steps <= high)).nonzero()[:, 0].tolist()  # noqa: E731
+    assert inside(2.04, 3.90) == [8]
+    assert inside(1.30, 7.09) == [7, 8, 9]
+    assert inside(0.81, 17.2) == [5, 6, 7, 8, 9, 10]
+
+
 def test_share_of_the_law_and_a_gap_that_removes_everything() -> None:
     law = LogNormal()
     middle = math.exp(-1.2)
@@ -217,5 +245,12 @@ def test_published_zones_of_real_images(
     # The lower bound is close, and the quick rule closer to the level of half coverage.
     lower, _ = coverage_bounds(nearest_distances(train, test), torch.ones(1), size, levels, shell)
     assert float((covered.mean(1) - lower.mean(1)).abs().max()) < 0.06
+    rows = torch.arange(0, size, size // 20)
+    distance = torch.cdist(train[rows].double(), train.double())
+    distance = distance[torch.arange(size) != rows[:, None]].reshape(len(rows), size - 1)
+    inner = zone_without_noise(nearest_distances(train, test), distance, shell)
+    assert found.danger.low <= inner.low <= inner.high <= found.danger.high
+    if folder == "cifar10":
+        assert (inner.low, inner.high) == pytest.approx((2.12, 2.89), rel=0.06)
     rule = float(nearest_distances(train, test).median()) / shell.half_overlap
     assert rule == pytest.approx(low.value, rel=0.04)

@@ -27,6 +27,8 @@ from unrote.geometry.crossings import (
     used_height,
 )
 from unrote.geometry.inputs import ascending
+from unrote.geometry.overlap import Shell, two_shell
+from unrote.geometry.thresholds import weight_low
 from unrote.measure.estimate import normal_quantile
 
 FEW = 100
@@ -272,6 +274,46 @@ def recommended_ambient_level(found: Regimes, p: float = GAP_LEVEL) -> Recommend
         "calibrated on trained models."
     )
     return Recommendation(low, low, used, why)
+
+
+def zone_without_noise(
+    nearest: Float[Tensor, " Q"],
+    distances: Float[Tensor, "B M"],
+    shell: Shell,
+    p: float = 0.95,
+    epsilon: float = 0.05,
+) -> Zone | None:
+    """A conservative part of the danger zone from distances alone, without drawing noise; None where it is empty.
+
+    From the level at which E c(D_NN / sigma) = p, which bounds coverage from below, to the mean of the levels up to
+    which a training point keeps weight p with probability 1 - epsilon.
+
+    Args:
+        nearest: distance of each test point to its nearest training point (Q,).
+        distances: from some training points to all others (B,M), M = N - 1.
+        shell: whose dimension is that of the data.
+        p: level of the zone, below `shell.probability`.
+        epsilon: probability of failure of the upper end.
+
+    Raises:
+        InputError: for a level outside (1/N, 1), or above what one shell holds.
+
+    Source: 001 Theorems 4.2 and 4.8 in their sharper forms.
+    """
+    if not p < shell.probability:
+        raise InputError(
+            f"One shell holds {shell.probability:.4g} of the noise, so that coverage of {p:g} is not certain at any "
+            "level; use a lower one."
+        )
+    high = float(weight_low(distances, p, epsilon).every.mean())
+    wide = nearest.double()
+    top = float(wide.max())
+    below, above = 1e-6 * top / shell.outer, 1e6 * top
+    for _ in range(60):
+        middle = (below * above) ** 0.5
+        enough = float(two_shell(wide / middle, shell).mean()) >= p
+        below, above = (below, middle) if enough else (middle, above)
+    return Zone(above, high) if top > 0 and above <= high else None
 
 
 @runtime_checkable
