@@ -137,7 +137,7 @@ def notes_on(ground: Ground, curves: Curves, found: Findings, options: GeometryO
     if n > curves.weight.shape[1]:
         notes.append(
             f"The posterior weight rests on {curves.weight.shape[1]:,} of {n:,} training images drawn at random, each "
-            "held against all; the intervals hold what that adds (--points raises it)."
+            "held against all; the intervals hold what that adds (--points sets how many)."
         )
     if ground.test is None:
         notes.append(
