@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unrote.contracts import InputError
-from unrote.measure.alignment import aligned_neighbors
+from unrote.measure.alignment import aligned_index, aligned_neighbors
 
 
 @pytest.fixture
@@ -123,3 +123,14 @@ def test_images_that_cannot_be_aligned_are_refused_with_a_remedy(upsampled: torc
     assert aligned_neighbors(upsampled[:0], upsampled).index.shape == (0, 2)
     smallest = aligned_neighbors(upsampled[:2, :, :7, :7], upsampled[:5, :, :7, :7], shift=1)
     assert smallest.distance[:, 0].tolist() == [0.0, 0.0]
+
+
+def test_an_index_that_is_kept_changes_nothing() -> None:
+    training = torch.rand(40, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+    samples = torch.cat(
+        [training[:5].flip(3), torch.rand(5, 3, 10, 10, generator=torch.Generator().manual_seed(1))]
+    )
+    fresh = aligned_neighbors(samples, training, shift=1)
+    kept = aligned_neighbors(samples, training, shift=1, index=aligned_index(training, shift=1))
+    assert torch.equal(fresh.index, kept.index)
+    assert torch.equal(fresh.distance, kept.distance)

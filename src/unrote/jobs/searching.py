@@ -9,7 +9,7 @@ from unrote.contracts import Neighbors
 from unrote.distances import top_k
 from unrote.jobs.comparing import Reference
 from unrote.jobs.output import progress
-from unrote.measure.alignment import aligned_neighbors
+from unrote.measure.alignment import aligned_index, aligned_neighbors
 from unrote.measure.authenticity import gaps
 from unrote.measure.neighbors import neighbors, paying_index
 from unrote.measure.projection import ProjectedIndex, search
@@ -34,6 +34,7 @@ class Searches:
         self.reference, self.memory = reference, memory
         self._expected, self._tried = expected, 0
         self._index: ProjectedIndex | None = None
+        self._crops: ProjectedIndex | None = None
         self._gap = torch.full((len(reference.pixels),), torch.nan, dtype=torch.float64)
 
     def straight(self, query: Tensor, training: Tensor, k: int) -> Neighbors:
@@ -49,7 +50,11 @@ class Searches:
     def aligned(self, query: Tensor, training: Tensor, k: int) -> Neighbors:
         """The same up to a mirror image, a small shift, brightness and contrast."""
         shift = shift_for(self.reference.pixels)
-        return aligned_neighbors(query, training, k, shift=shift, memory=self.memory)
+        if training is not self.reference.pixels:
+            return aligned_neighbors(query, training, k, shift=shift, memory=self.memory)
+        if self._crops is None:
+            self._crops = aligned_index(training, shift=shift, memory=self.memory)
+        return aligned_neighbors(query, training, k, shift=shift, memory=self.memory, index=self._crops)
 
     def gaps(self, rows: Tensor) -> Tensor:
         """Distances of training images to the nearest one outside their own group of near-duplicates."""

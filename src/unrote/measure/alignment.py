@@ -21,10 +21,27 @@ from torch import Tensor
 
 from unrote.contracts import InputError, Neighbors
 from unrote.distances import MEMORY, check_count, roundoff, squared, tree_sum
-from unrote.measure.projection import RANK, Exact, look, nearest, projected_index
+from unrote.measure.projection import RANK, Exact, ProjectedIndex, look, nearest, projected_index
 
 SMALLEST = 4
 """Least height and width of a crop: fewer pixels than 16 agree by chance."""
+
+
+def aligned_index(
+    training: Shaped[Tensor, "N C H W"], *, shift: int = 2, memory: int = MEMORY
+) -> ProjectedIndex:
+    """What `aligned_neighbors` needs of a training set, for callers that ask more than once.
+
+    Args:
+        training, shift, memory: as for `aligned_neighbors`.
+
+    Raises:
+        InputError: for images too small for the shift, NaN or infinity.
+        ValueError: for a negative shift.
+    """
+    _check(training[:0], training, shift)
+    crops = torch.cat([_central(images, shift).float() for images in training.split(512)])
+    return projected_index(crops, RANK, blur=3 * roundoff(torch.float32), memory=memory // 2)
 
 
 def aligned_neighbors(
@@ -34,6 +51,7 @@ def aligned_neighbors(
     *,
     shift: int = 2,
     memory: int = MEMORY,
+    index: ProjectedIndex | None = None,
 ) -> Neighbors:
     """The k nearest training images of every sample, best over mirror image, shifts, gain and offset.
 
@@ -47,6 +65,7 @@ def aligned_neighbors(
         k: how many neighbours, at most N.
         shift: largest shift in pixels, at least 0.
         memory: budget in bytes beyond the data and one float32 copy of the training crops.
+        index: `aligned_index` of the same training images and shift, or None to make it here.
 
     Raises:
         InputError: for k outside 1..N, different shapes, images too small for the shift, NaN or infinity.
@@ -55,10 +74,10 @@ def aligned_neighbors(
     _check(samples, training, shift)
     check_count(k, len(training))
     height, width = (size - 2 * shift for size in samples.shape[2:])
-    crops = torch.cat([_central(images, shift).float() for images in training.split(512)])
-    index = projected_index(crops, RANK, blur=3 * roundoff(torch.float32), memory=memory // 2)
-    members = 2 * (2 * shift + 1) ** 2
-    rows = max(1, min(64, memory // (4 * 8 * members * crops.shape[1]), 2**23 // (members * len(crops))))
+    if index is None:
+        index = aligned_index(training, shift=shift, memory=memory)
+    members, size = 2 * (2 * shift + 1) ** 2, samples.shape[1] * height * width
+    rows = max(1, min(64, memory // (4 * 8 * members * size), 2**23 // (members * len(training))))
     nothing = torch.empty(0, k, dtype=torch.float64, device=training.device)
     found = [Neighbors(nothing, nothing.long())]
     for images in samples.split(rows) if len(samples) else ():
