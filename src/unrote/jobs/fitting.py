@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from unrote.denoise.foreign import Card
 from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
 from unrote.jobs.checking import check_name
 from unrote.jobs.comparing import Reference
+from unrote.jobs.cures import Cures, told
 from unrote.jobs.levels import EVERYWHERE, at_once, sampling_levels, within
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.estimate import estimate, wilson
@@ -86,6 +87,7 @@ class Plan:
         samples: samples drawn at each measurement.
         seed: of weights, training and samples.
         start: the model that the run starts from, or None for random weights.
+        cures: what is done against copying.
     """
 
     network: MLP | UNet
@@ -94,6 +96,7 @@ class Plan:
     samples: int
     seed: int
     start: Start | None = None
+    cures: Cures = field(default_factory=Cures)
 
     @property
     def known(self) -> tuple[float, float]:
@@ -148,6 +151,7 @@ def fit(
     )
     examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
     recipe = within(baseline(examples, LAW, denoiser.weight), plan.known)
+    recipe = plan.cures.intervention(plan.seed + 4)(recipe)
     write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
     resume = latest_checkpoint(folder)
     generator = torch.Generator().manual_seed(plan.seed + 1)
@@ -274,6 +278,7 @@ def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
         "shape": list(data.x.shape[1:]),
         "classes": data.classes,
         "options": asdict(plan.options),
+        "interventions": told(plan.cures, LAW, plan.known),
         "seed": plan.seed,
         "train": None
         if data.reference.images.provenance is None

@@ -153,8 +153,12 @@ class TrainOptions(Gate, Seeded, Device, Common):
     test: str | None = None
     """Held-out real images for the validation loss and the calibration; else a tenth is held out."""
     out: Path = Path("run")
-    recipe: Literal["baseline"] = "baseline"
-    """How examples and levels are drawn; baseline is EDM's training."""
+    recipe: Literal["baseline", "gap", "ambient", "gap+ambient"] = "baseline"
+    """How examples and levels are drawn; baseline is EDM's training, the others are cures for copying."""
+    gap: tuple[float, float] | None = None
+    """Of the recipe gap: the lowest and the highest noise level to leave out (sigma, pixels -1 to 1)."""
+    ambient: float | None = None
+    """Of the recipe ambient: the noise level above which noisy copies are learned from (sigma, pixels -1 to 1)."""
     from_model: Annotated[Path | None, arg(name="from")] = None
     """Start from a trained model, spelled like --model of `unrote probe`, and not from random weights."""
     network: Literal["mlp", "unet"] = "mlp"

@@ -17,7 +17,8 @@ from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_name, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
-from unrote.jobs.fitting import Measurement, Plan, Start, TrainingSet, fit
+from unrote.jobs.cures import check_cures, cures_of, sentences, told
+from unrote.jobs.fitting import LAW, Measurement, Plan, Start, TrainingSet, fit
 from unrote.jobs.models import Description, check_classes, check_fits, read_model
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
@@ -39,11 +40,19 @@ from unrote.train.loop import Diverged, Options
 
 @dataclass(frozen=True)
 class Training:
-    """The result of a training run."""
+    """The result of a training run.
+
+    Args:
+        history: what was measured on the way.
+        content: what result.json holds.
+        out: the run folder.
+        done: what was done against copying, in words.
+    """
 
     history: tuple[Measurement, ...]
     content: dict[str, Any]
     out: Path
+    done: tuple[str, ...] = ()
 
     @property
     def copy_ratio(self) -> Estimate:
@@ -61,7 +70,9 @@ class Training:
             f"{m.validation_loss.value:.4f}  copies {ratio(m.copy_ratio)}"
             for m in self.history
         ]
-        return "\n".join([sentence(self.history), "", *rows, "", f"report: {self.out / 'report.html'}"])
+        return "\n".join(
+            [sentence(self.history), *self.done, "", *rows, "", f"report: {self.out / 'report.html'}"]
+        )
 
 
 def train(options: TrainOptions) -> Training:
@@ -74,23 +85,27 @@ def train(options: TrainOptions) -> Training:
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
+    cures = cures_of(options)
+    check_cures(cures, LAW)
     device = device_of(options.device)
     data, inputs = read_data(options)
-    plan = plan_of(options, cpu=device.type == "cpu")
+    plan = replace(plan_of(options, cpu=device.type == "cpu"), cures=cures)
     if options.from_model is None:
         check_depth(plan.network, max(data.x.shape[2:]))
     else:
         start, said = start_of(options, data)
         plan, inputs = replace(plan, start=start), inputs | {"model": said.as_json()}
+        check_cures(cures, LAW, plan.known)
     identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
     with workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder:
         with progress("training steps", options.steps) as advance:
             _, history = fit(data, plan, folder, advance, device)
-        results = results_of(history)
+        results = results_of(history) | {"interventions": told(cures, LAW, plan.known)}
         content = document("train", inputs, options, results)
-        write(_page(history, content, options), folder / "report.html")
+        made = Training(tuple(history), content, options.out, sentences(cures, LAW, plan.known))
+        write(_page(made, options), folder / "report.html")
         write_document(content, folder)
-    return Training(tuple(history), content, options.out)
+    return made
 
 
 SHAPING = ("network", "width", "depth", "dropout")
@@ -299,13 +314,17 @@ def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequen
     )
 
 
-def _page(history: Sequence[Measurement], content: dict[str, Any], options: TrainOptions) -> blocks.Page:
+def _page(made: Training, options: TrainOptions) -> blocks.Page:
+    history, content = made.history, made.content
     last = history[-1]
     alarm = bool(last.copy_ratio.low and last.copy_ratio.low > 0 and last.copy_ratio.value)
     verdict = blocks.Verdict(
         sentence(history),
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
-        ("Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",),
+        (
+            *made.done,
+            "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
+        ),
         (blocks.KeyFigure("copies at the end", last.copy_ratio),),
     )
     rows = tuple((m.step, m.train_loss, m.validation_loss, m.copy_ratio) for m in history)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unrote.contracts import InputError
+from unrote.jobs import TrainOptions, train
+from unrote.jobs.cures import Cures, check_cures, cures_of, sentences, share, told
+from unrote.jobs.fitting import fit
+from unrote.jobs.training import plan_of, read_data
+from unrote.noise.levels import LogNormal
+from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep, units
+
+LAW = LogNormal()
+SMALL = {"width": 16, "depth": 1, "steps": 40, "samples": 8, "checkpoints": 3, "device": "cpu"}
+
+
+def options(**given: object) -> TrainOptions:
+    return TrainOptions(train="digits@40", **{**SMALL, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"recipe": "gap"}, r"needs --gap LOW HIGH.*unrote geometry --train digits@40.*recommended gap"),
+        ({"recipe": "ambient"}, r"needs --ambient LEVEL.*recommended ambient level"),
+        ({"recipe": "gap+ambient", "gap": (0.2, 0.5)}, "needs --ambient"),
+        ({"gap": (0.2, 0.5)}, "--gap would be ignored by --recipe baseline.*--recipe gap"),
+        ({"recipe": "gap", "gap": (0.2, 0.5), "ambient": 0.4}, r"--ambient would be ignored.*gap\+ambient"),
+        ({"recipe": "gap", "gap": (0.5, 0.2)}, "no interval"),
+        ({"recipe": "gap", "gap": (-1.0, 0.2)}, "no interval"),
+        ({"recipe": "gap", "gap": (0.2, float("inf"))}, "no interval"),
+        ({"recipe": "gap", "gap": (float("nan"), 0.2)}, "no interval"),
+        ({"recipe": "ambient", "ambient": 0.0}, "no noise level"),
+        ({"recipe": "ambient", "ambient": float("nan")}, "no noise level"),
+        ({"recipe": "gap", "gap": (1e-4, 1e3)}, "next to no training level for clean images"),
+        ({"recipe": "gap+ambient", "gap": (0.4, 1e3), "ambient": 0.5}, "noisy copies.*move the ambient"),
+        ({"recipe": "gap+ambient", "gap": (1e-4, 0.9), "ambient": 0.5}, "for clean images"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused_before_anything_is_read(tmp_path, given, said):
+    with pytest.raises(InputError, match=said):
+        train(replace(options(**given), train="digits@40", out=tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_in_another_unit_are_refused_and_translated():
+    low, high = sigma_of_timestep(torch.tensor([100.0, 350.0]).double(), linear_alpha_bars()).tolist()
+    with pytest.raises(InputError, match=f"DDPM timestep 100 to 350 is sigma {low:.3g} to {high:.3g}"):
+        check_cures(Cures(gap=(100.0, 350.0)), LAW)
+    with pytest.raises(
+        InputError, match=r"one training level in 10,000 above it.*DDPM timestep 250 is sigma"
+    ):
+        check_cures(Cures(ambient=250.0), LAW)
+    with pytest.raises(InputError, match="one training level in 10,000 below it"):
+        check_cures(Cures(ambient=0.001), LAW)
+
+
+def test_shares_are_those_of_the_law_among_the_levels_that_the_model_knows():
+    assert share(LAW, 0.2, 0.9) == LAW.probability(0.2, 0.9)
+    assert share(LAW, 0.2, 0.9, (0.1, 0.5)) == LAW.probability(0.2, 0.5) / LAW.probability(0.1, 0.5)
+    assert share(LAW, 0.6, 0.9, (0.1, 0.5)) == 0
+
+
+def test_the_result_names_the_interventions_in_every_unit():
+    cures = Cures((0.3, 0.9), 0.5)
+    cut, noisy = told(cures, LAW)
+    assert (cut["name"], cut["low"], cut["high"]) == ("gap", 0.3, 0.9)
+    assert cut["share_removed"] == LAW.probability(0.3, 0.9)
+    assert cut["units"]["low"]["vp_time"] == units(0.3).vp_time
+    assert noisy["share_above"] == LAW.probability(0.5, float("inf"))
+    words = " ".join(sentences(cures, LAW))
+    for part in (
+        "0.3 to 0.9",
+        "VP time 0.287 to 0.669",
+        "DDPM timesteps",
+        "32.0 % of the training law",
+        "above sigma = 0.5 (VP time 0.447",
+    ):
+        assert part in words
+    assert told(Cures(), LAW) == []
+    assert sentences(Cures((0.0, 0.3)), LAW)[0].startswith(
+        "Left out of training: sigma = 0 to 0.3 (VP time 0 to 0.287)"
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"recipe": "gap", "gap": (0.3, 0.9)}, {"recipe": "gap+ambient", "gap": (0.3, 0.4), "ambient": 0.5}],
+)
+def test_a_cured_run_says_what_was_done(tmp_path, given):
+    made = train(replace(options(**given), out=tmp_path / "run"))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    said = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [one["name"] for one in result["results"]["interventions"]] == given["recipe"].split("+")
+    assert said["interventions"] == result["results"]["interventions"]
+    assert result["settings"]["gap"] == list(given["gap"])
+    for words in made.done:
+        assert words in made.summary()
+        assert words.split("(")[0] in (tmp_path / "run" / "report.html").read_text()
+
+
+class Stopped(Exception):
+    pass
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(max(folder.glob("step-*.safetensors")))
+
+
+def test_a_cured_run_goes_on_to_the_same_bits_and_not_with_another_gap(tmp_path):
+    given = options(recipe="gap+ambient", gap=(0.3, 0.4), ambient=0.5)
+    data, _ = read_data(given)
+    plan = replace(plan_of(given, cpu=True), cures=cures_of(given))
+    whole, partly = tmp_path / "whole", tmp_path / "partly"
+    whole.mkdir()
+    partly.mkdir()
+    fit(data, plan, whole, lambda n: None)
+
+    done = []
+
+    def stop_after_a_checkpoint(n: int) -> None:
+        if list(partly.glob("step-*.safetensors")):
+            done.append(n)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(data, plan, partly, stop_after_a_checkpoint)
+    assert done
+    for other in (Cures((0.3, 0.45), 0.5), Cures((0.3, 0.4), 0.6), Cures((0.3, 0.4)), Cures()):
+        with pytest.raises(InputError, match="another run"):
+            fit(data, replace(plan, cures=other), partly, lambda n: None)
+    fit(data, plan, partly, lambda n: None)
+    ours, theirs = weights(partly), weights(whole)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
