@@ -148,7 +148,9 @@ def test_the_collector_needs_k_harmonic_numbers(clusters: int) -> None:
 
 def test_the_collector_with_unequal_coupons() -> None:
     p, q = 0.9, 0.1  # the second coupon arrives after the first of either kind
-    assert expected_collection(torch.tensor([p, q], dtype=torch.float64)) == pytest.approx(1 + p / q + q / p, rel=1e-9)
+    assert expected_collection(torch.tensor([p, q], dtype=torch.float64)) == pytest.approx(
+        1 + p / q + q / p, rel=1e-9
+    )
     assert expected_collection(torch.tensor([1.0, 0.0])) == math.inf
 
 
