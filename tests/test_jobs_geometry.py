@@ -149,6 +149,13 @@ def test_the_commands_that_it_recommends_exist(survey, place, call) -> None:
         assert {flag for flag in flags if flag.startswith("--")} <= set(re.findall(r"--[a-z-]+", out))
 
 
+def test_the_training_that_it_recommends_leaves_the_recommended_gap_out(survey) -> None:
+    found = results(survey)
+    (low, high) = re.findall(r"--recipe gap --gap (\S+) (\S+) ", found["commands"][0])[0]
+    assert (float(low), float(high)) == pytest.approx(low_high(found["recommended_gap"]), rel=5e-3)
+    assert f"`{found['commands'][0]}`" in found["recommendation"]
+
+
 def test_the_program_in_the_document_leaves_the_gap_out(place) -> None:
     text = (Path(__file__).parents[1] / "docs" / "geometry-command.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -232,10 +232,13 @@ def _what_to_do(made: Survey) -> tuple[blocks.Block, ...]:
         words.append(
             f"Gap. {found.gap.why} It holds {percent(found.gap_share)} of EDM's training levels (log sigma normal, "
             f"mean -1.2, standard deviation 1.2), the danger zone alone {percent(found.zone_share)}. "
-            "`unrote train` trains at every level; in Python, `allowed` of a recipe leaves some out."
+            "`unrote train --recipe gap --gap LOW HIGH` leaves it out."
         )
     if found.ambient.low.value is not None:
-        words.append(f"Ambient noise, another remedy. {found.ambient.why}")
+        words.append(
+            f"Ambient noise, another remedy. {found.ambient.why} `unrote train --recipe ambient --ambient LEVEL` "
+            "does it."
+        )
     words.append("Train and look at which levels the model copies:")
     return (blocks.Text(tuple(words)), blocks.Code("\n".join(found.commands)), blocks.Text((NOT_WHETHER,)))
 

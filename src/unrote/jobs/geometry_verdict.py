@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unrote.contracts import Estimate
+from unrote.contracts import Estimate, InputError
 from unrote.geometry.regimes import (
     Recommendation,
     Regimes,
@@ -21,6 +21,7 @@ from unrote.geometry.regimes import (
     share_removed,
 )
 from unrote.jobs.audit_page import groups_of
+from unrote.jobs.cures import Cures, check_cures
 from unrote.jobs.ground import Ground, flat_images
 from unrote.jobs.options import GeometryOptions
 from unrote.jobs.output import curve
@@ -80,7 +81,7 @@ def conclude(curves: Curves, ground: Ground, options: GeometryOptions) -> Findin
         recommended_ambient_level(found),
         None if found.danger is None else share_removed(found.danger, LAW),
         None if gap.zone is None else share_removed(gap.zone, LAW),
-        commands(ground, options),
+        commands(ground, gap, options),
     )
 
 
@@ -210,23 +211,38 @@ def timesteps(zone: Zone) -> str:
 def recommendation(ground: Ground, found: Findings) -> str:
     """What to do, in one sentence, with the command to run next."""
     first = "Remove the near-duplicates, then train" if ground.doubled else "Train"
-    if found.gap.zone is None:
+    gap = trained_gap(found.gap)
+    if gap is None:
         return f"{first}, and watch copying start: `{found.commands[0]}`."
     return (
-        f"{first} with the levels {number(found.gap.zone.low)} to {number(found.gap.zone.high)} left out, the "
-        f"recommended gap; or see first what happens with all levels: `{found.commands[0]}`."
+        f"{first} with the levels {number(gap[0])} to {number(gap[1])} left out, the recommended gap: "
+        f"`{found.commands[0]}`. Without --recipe and --gap it shows what happens with all levels."
     )
 
 
-def commands(ground: Ground, options: GeometryOptions) -> tuple[str, str]:
-    """What to run next: training, and a probe of what was trained."""
+def trained_gap(gap: Recommendation) -> tuple[float, float] | None:
+    """The recommended gap with three digits, as `unrote train` takes it; None where there is none that it takes."""
+    if gap.zone is None:
+        return None
+    ends = float(f"{gap.zone.low:.3g}"), float(f"{gap.zone.high:.3g}")
+    try:
+        check_cures(Cures(ends), LAW)
+    except InputError:
+        return None
+    return ends
+
+
+def commands(ground: Ground, gap: Recommendation, options: GeometryOptions) -> tuple[str, str]:
+    """What to run next: training with the recommended gap, where there is one, and a probe of what was trained."""
     side = max(ground.reference.images.shape[1:])
     train = shlex.quote(options.train)
     network = "" if side <= SMALL else " --network unet --width 64 --depth 3"
     resize = "" if options.resize is None else f" --resize {options.resize}"
     test = "" if options.test is None else f" --test {shlex.quote(options.test)}"
+    ends = trained_gap(gap)
+    recipe = "" if ends is None else f" --recipe gap --gap {ends[0]:g} {ends[1]:g}"
     return (
-        f"unrote train --train {train}{test}{network}{resize} --out run",
+        f"unrote train --train {train}{test}{network}{resize}{recipe} --out run",
         f"unrote probe --model run --train {train}{test or ' --test HELD-OUT'}{resize}",
     )
 
