@@ -11,7 +11,7 @@ from report_pages import HOSTILE, figures
 
 from unrote.contracts import Estimate
 from unrote.report.canvas import Interval, Line, _apart, label
-from unrote.report.plots import Curve, bars, curves, histogram
+from unrote.report.plots import Curve, bars, clouds, curves, histogram
 from unrote.report.svg import themed, with_prefix
 
 WORDS = {"caption": "caption", "alt": "alt"}
@@ -51,6 +51,19 @@ def test_curve_table_holds_every_point_and_joins_places():
         (3, None, Estimate(6.0, None, None, 0)),
         (4, Estimate(0.3, 0.2, 0.4, 0), None),
     )
+
+
+def test_clouds_draw_and_list_every_point_that_was_measured():
+    first, second = Curve("first", (3, 1, 1), (0.3, None, 0.1)), Curve("second", (2,), (0.2,))
+    figure = clouds((first, second), x_label="x", y_label="y", diagonal=True, **WORDS)
+    assert figure.data is not None
+    assert figure.data.rows == (("first", 3, 0.3), ("first", 1, 0.1), ("second", 2, 0.2))
+    more = clouds(
+        (first, Curve("second", (2, 2), (0.2, 0.25))), x_label="x", y_label="y", diagonal=True, **WORDS
+    )
+    assert more.svg.count("<use ") == figure.svg.count("<use ") + 1
+    with pytest.raises(ValueError, match="at least one point"):
+        clouds((Curve("none", (1,), (None,)),), x_label="x", y_label="y", **WORDS)
 
 
 def test_drawn_points_lie_where_the_axes_say():

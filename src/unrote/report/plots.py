@@ -208,9 +208,16 @@ def clouds(
         scale_y(axes, False, show_y)
         for index, cloud in enumerate(series):
             y = _masked(cloud.y, False)
-            style = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
+            colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
             axes.scatter(
-                np.asarray(cloud.x, float), y, s=16, alpha=0.6, linewidths=0, label=label(cloud.name), **style
+                np.asarray(cloud.x, float),
+                y,
+                s=16,
+                alpha=0.6,
+                linewidths=0,
+                color=colour,
+                marker=marker,
+                label=label(cloud.name),
             )
         if diagonal:
             axes.axline(
