@@ -183,9 +183,8 @@ def test_the_regression_finds_one_number_and_no_weighting() -> None:
 
 
 def test_the_regressions_gradient_is_that_of_its_value() -> None:
-    known = regression.table_of(
-        [regression.Target(20, 3, 15.0), regression.Target(20, 3, 16.0), regression.Target(9, 2, 7.0)]
-    )
+    targets = [regression.Target(20, 3, 15.0), regression.Target(20, 3, 16.0), regression.Target(9, 2, 7.0)]
+    known = regression.table_of(targets)
     weight = torch.rand(26, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     _, slope = regression.objective(weight, known)
     for index in (0, 7, 25):
