@@ -27,6 +27,7 @@ from unrote.sweeps import key_of, sweep
 
 PLACES = {
     "first-look": "unrote.lab.first_look",
+    "first-cures": "unrote.lab.first_cures",
     "crossover/losses": "unrote.lab.crossover.losses",
     "crossover/transition": "unrote.lab.crossover.transition",
     "crossover/sweep": "unrote.lab.crossover.sweep",
