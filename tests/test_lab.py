@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from unrote.jobs import ReproduceOptions
-from unrote.lab import first_look, runs
+from unrote.lab import first_cures, first_look, runs
 from unrote.lab.claims import FAILED, HELD, PARTLY, UNTESTED, judge
 
 EXPERIMENT = first_look.EXPERIMENT
@@ -92,3 +92,33 @@ def test_an_experiment_runs_at_smoke_scale_and_decides_nothing(tmp_path) -> None
         "scale",
         "verdict",
     }
+
+
+def cured(shares: dict[str, list[float]], loss: float = 2.0) -> list[dict]:
+    """Runs of the first cures: copies at the end by cure and seed; the baseline's best step is its first."""
+    table = []
+    for cure, ends in shares.items():
+        for seed, end in enumerate(ends):
+            result = {"copies": [0.1, end], "held_out_loss": [1.5, loss], "steps": [1, 2]}
+            table.append({"configuration": {"cure": cure, "seed": seed}, "result": result})
+    return table
+
+
+def test_what_a_cure_leaves_is_judged_by_the_geometric_mean_of_paired_ratios() -> None:
+    judged = first_cures.left_over("gap")
+    base = [0.8, 0.6, 0.7, 0.8, 0.6]
+    for share, verdict in ((0.2, HELD), (0.6, PARTLY), (1.5, FAILED)):
+        found, said = judged(cured({"baseline": base, "gap": [share * b for b in base]}))
+        assert found.value == pytest.approx(share)
+        assert said == verdict
+    none, said = judged(cured({"baseline": base, "gap": [0.0] * 5}))
+    assert said == HELD
+    assert 0 < (none.value or 0) < 0.01
+
+
+def test_a_cure_beats_stopping_only_with_fewer_copies_at_no_higher_loss() -> None:
+    judged = first_cures.better_than_stopping("gap+ambient")
+    few, many = [0.05] * 5, [0.2] * 5
+    assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": few}))[1] == FAILED  # the loss is higher
+    assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": few}, loss=1.5))[1] == HELD
+    assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": many}, loss=1.5))[1] == FAILED
