@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mixture_modules import Shared
 from torch import Tensor, nn
 
 from unrote.contracts import InputError
@@ -38,21 +39,6 @@ def x() -> Tensor:
 def judged(means: Tensor, variance: float, x: Tensor) -> float:
     """The loss on noise that no one trained on."""
     return stein(means.to(x), variance, x, GRID, torch.Generator().manual_seed(99), 16).loss
-
-
-class Shared(nn.Module):
-    """Isotropic components with one variance."""
-
-    def __init__(self, means: Tensor, variance: float) -> None:
-        super().__init__()
-        self.means = nn.Parameter(means.clone())
-        self.log_variance = nn.Parameter(means.new_tensor(math.log(variance)))
-
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        variance = self.log_variance.exp()
-        u = (variance + sigma**2)[:, None]
-        p = torch.softmax(-(x[:, None] - self.means).square().sum(-1) / (2 * u), 1)
-        return (variance * x + sigma[:, None] ** 2 * (p @ self.means)) / u
 
 
 @pytest.mark.parametrize("count", [4, 32])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mixture_modules import Shared
 from torch import Tensor, nn
 
 from unrote.contracts import InputError
@@ -39,21 +40,6 @@ def x() -> Tensor:
     """30 points of 3 clusters in 8 dimensions, float32."""
     g = torch.Generator().manual_seed(0)
     return (3 * torch.randn(3, 8, generator=g)).repeat(10, 1) + torch.randn(30, 8, generator=g)
-
-
-class Shared(nn.Module):
-    """The isotropic mixture as a plain module: means and the logarithm of the variance."""
-
-    def __init__(self, means: Tensor, variance: float) -> None:
-        super().__init__()
-        self.means = nn.Parameter(means.clone())
-        self.log_variance = nn.Parameter(means.new_tensor(math.log(variance)))
-
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        variance = self.log_variance.exp()
-        u = (variance + sigma**2)[:, None]
-        p = torch.softmax(-(x[:, None] - self.means).square().sum(-1) / (2 * u), 1)
-        return (variance * x + sigma[:, None] ** 2 * (p @ self.means)) / u
 
 
 def test_grid_is_the_papers() -> None:

@@ -42,6 +42,14 @@ class Claim:
     show: Callable[[Value], str] = quantity
 
 
+def inside(found: Estimate, low: float, high: float) -> str:
+    """Held where an interval lies within bounds, failed where it lies outside, partly where it crosses one."""
+    assert found.low is not None and found.high is not None
+    if found.low >= low and found.high <= high:
+        return HELD
+    return PARTLY if found.low <= high and found.high >= low else FAILED
+
+
 def nothing(rows: Sequence[Row]) -> tuple[Block, ...]:
     """No figures: the claims and the runs say all."""
     return ()

@@ -13,7 +13,7 @@ import torch
 from unrote.contracts import Estimate
 from unrote.data.mixtures import draw
 from unrote.denoise.mixture import MixtureDenoiser
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
 from unrote.lab.crossover.law_figures import show
 from unrote.lab.crossover.learned import CRITERION, FACTORS, as_json, copies, fitted, generated, transition
 from unrote.lab.crossover.prediction import NEAR, geometric, half_of
@@ -106,10 +106,7 @@ def steps_reach_it(rows: Sequence[Row]) -> tuple[Estimate, str]:
         ends = [row["result"][way]["half"]["value"] for way in ("fine", "law")]
         gaps.append(1.0 if None in ends else (ends[0] - ends[1]) / row["configuration"]["N"])
     found = estimate(torch.tensor(gaps, dtype=torch.float64))
-    assert found.low is not None and found.high is not None
-    if found.low >= -NEAR and found.high <= NEAR:
-        return found, HELD
-    return found, PARTLY if found.low <= NEAR and found.high >= -NEAR else FAILED
+    return found, inside(found, -NEAR, NEAR)
 
 
 TESTED = (

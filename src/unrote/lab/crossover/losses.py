@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
 from unrote.lab.crossover.losses_figures import show
 from unrote.lab.crossover.settings import LEVELS, SHOWN, problem, setting
 from unrote.lab.crossover.surrogates import surrogates
@@ -57,10 +57,7 @@ def excess(rows: Sequence[Row], key: str) -> Float[Tensor, "R ..."]:
 def near(ratio: Float[Tensor, " R"], tolerance: float) -> tuple[Estimate, str]:
     """Held where the 95 % interval of a ratio over seeds lies within 1 +- tolerance, failed where outside."""
     found = estimate(ratio)
-    assert found.low is not None and found.high is not None
-    if 1 - tolerance <= found.low and found.high <= 1 + tolerance:
-        return found, HELD
-    return found, PARTLY if found.low <= 1 + tolerance and found.high >= 1 - tolerance else FAILED
+    return found, inside(found, 1 - tolerance, 1 + tolerance)
 
 
 def general_is_right(rows: Sequence[Row]) -> tuple[Estimate, str]:

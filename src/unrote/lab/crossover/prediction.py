@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
 from unrote.lab.crossover.learned import CRITERION, FACTORS, SOLVERS, crossing, half, measured, rising
 from unrote.lab.crossover.prediction_figures import show
 from unrote.lab.crossover.settings import problem, setting
@@ -178,10 +178,7 @@ def criterion_is_free(solver: str) -> Callable[[Sequence[Row]], tuple[Estimate, 
                     (strict - loose) / row["configuration"]["N"]
                 )
         found = estimate(torch.tensor([sum(v) / len(v) for v in shift.values()], dtype=torch.float64))
-        assert found.low is not None and found.high is not None
-        if found.low >= -SAME and found.high <= SAME:
-            return found, HELD
-        return found, PARTLY if found.low <= SAME and found.high >= -SAME else FAILED
+        return found, inside(found, -SAME, SAME)
 
     return judged
 

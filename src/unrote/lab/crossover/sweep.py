@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
 from unrote.lab.crossover.learned import SOLVERS, half, measured
 from unrote.lab.crossover.regression import Target, Weighting, fit, starts
 from unrote.lab.crossover.settings import problem, setting
@@ -89,10 +89,7 @@ def is_linear(solver: str) -> Callable[[Sequence[Row]], tuple[Estimate, str]]:
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         found = estimate(torch.tensor([slope(rows, solver, s) for s in SEEDS], dtype=torch.float64))
-        assert found.low is not None and found.high is not None
-        if found.low >= 0.8 - SLOPE and found.high <= 0.8 + SLOPE:
-            return found, HELD
-        return found, PARTLY if found.low <= 0.8 + SLOPE and found.high >= 0.8 - SLOPE else FAILED
+        return found, inside(found, 0.8 - SLOPE, 0.8 + SLOPE)
 
     return judged
 

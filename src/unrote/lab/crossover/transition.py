@@ -12,7 +12,7 @@ from torch import Tensor
 from unrote.contracts import Estimate
 from unrote.data.mixtures import GaussianMixture, points
 from unrote.denoise.mixture import MixtureDenoiser
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
 from unrote.lab.crossover.learned import CRITERION, FACTORS, SOLVERS, fitted, half, measured
 from unrote.lab.crossover.settings import LEVELS, SHOWN, Problem, problem, setting, stream
 from unrote.lab.crossover.transition_figures import show
@@ -101,10 +101,7 @@ def at_four_fifths(solver: str) -> Callable[[Sequence[Row]], tuple[Estimate, str
         found = estimate(
             torch.tensor([value / N for value in values if value is not None], dtype=torch.float64)
         )
-        assert found.low is not None and found.high is not None
-        if found.low >= 0.8 - HALF and found.high <= 0.8 + HALF:
-            return found, HELD
-        return found, PARTLY if found.low <= 0.8 + HALF and found.high >= 0.8 - HALF else FAILED
+        return found, inside(found, 0.8 - HALF, 0.8 + HALF)
 
     return judged
 
