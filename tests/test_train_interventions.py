@@ -10,7 +10,18 @@ from unrote.contracts import Examples, InputError
 from unrote.denoise.exact import Empirical
 from unrote.noise.levels import LogNormal, UniformTime
 from unrote.train.fingerprint import describe
-from unrote.train.interventions import ambient, compose, gap, noisy_only, reject, skip
+from unrote.train.interventions import (
+    ambient,
+    classes_with_dummies,
+    compose,
+    dummy_class,
+    gap,
+    matched_noise,
+    noisy_only,
+    reject,
+    skip,
+    uniform_noise,
+)
 from unrote.train.losses import Batch, denoising_loss
 from unrote.train.recipe import Recipe, baseline, levels_first, rows_first
 
@@ -250,3 +261,98 @@ def test_noise_is_added_once():
     for again in (noisy, noisy_only(0.7, torch.Generator())):
         with pytest.raises(InputError, match="hold noise already"):
             compose(noisy, again)(recipe_of())
+
+
+def dummies(seed: int = 5, **given: object):
+    return dummy_class(torch.Generator().manual_seed(seed), **given)
+
+
+@pytest.mark.parametrize("count", [None, 1, 9])
+def test_noise_images_follow_the_real_rows_as_the_next_class(count):
+    plain, n = recipe_of(), 6 if count is None else count
+    made = dummies(count=count)(plain).examples
+    assert torch.equal(made.x[:6], plain.examples.x)
+    assert made.label.tolist() == [*plain.examples.label.tolist(), *[2] * n]
+    assert made.level.tolist() == [0.0] * (6 + n)
+    assert torch.equal(made.x, dummies(count=count)(plain).examples.x)
+
+
+def test_images_without_labels_are_class_0_and_a_class_that_the_data_lack_keeps_its_number():
+    plain = recipe_of()
+    unlabelled = replace(plain, examples=replace(plain.examples, label=None))
+    assert dummies()(unlabelled).examples.label.tolist() == [0] * 6 + [1] * 6
+    assert dummies(classes=4)(plain).examples.label.tolist()[6:] == [4] * 6
+    assert [classes_with_dummies(c) for c in (None, 1, 4)] == [2, 2, 5]
+
+
+def test_the_noise_is_the_one_that_was_asked_for():
+    x = torch.linspace(-0.9, 0.3, 4000).reshape(500, 8)
+    g = torch.Generator().manual_seed(0)
+    flat = uniform_noise(5000, x, g)
+    assert float(flat.abs().max()) <= 1
+    assert kolmogorov(flat.flatten(), lambda v: (v + 1) / 2) < 1.95 / flat.numel() ** 0.5
+    like = matched_noise(5000, x, g)
+    assert float(like.mean()) == pytest.approx(float(x.mean()), abs=0.01)
+    assert float(like.std()) == pytest.approx(float(x.std(unbiased=False)), rel=0.02)
+    plain = recipe_of()
+    assert torch.equal(
+        dummies(noise=matched_noise)(plain).examples.x[6:],
+        matched_noise(6, plain.examples.x, torch.Generator().manual_seed(first_draw(5))),
+    )
+
+
+def first_draw(seed: int) -> int:
+    return int(torch.randint(2**53, (), generator=torch.Generator().manual_seed(seed)))
+
+
+def test_noise_images_take_one_draw_and_half_of_the_updates():
+    used, other = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    made = dummy_class(used)(recipe_of())
+    torch.randint(2**53, (), generator=other)
+    assert torch.equal(torch.rand(3, generator=used), torch.rand(3, generator=other))
+    rows, sigma = drawn(made)
+    assert float((rows >= 6).double().mean()) == pytest.approx(0.5, abs=0.03)
+    assert kolmogorov(sigma, lambda s: LAW.probability(0.0, s)) < 1.95 / N**0.5
+
+
+@pytest.mark.parametrize("redraw", [rows_first, levels_first])
+@pytest.mark.parametrize("rule", [reject, skip])
+def test_noise_images_get_noisy_copies_and_meet_the_levels_that_real_rows_of_their_kind_meet(redraw, rule):
+    noisy = ambient(0.5, torch.Generator().manual_seed(2), redraw)
+    made = compose(gap(0.3, 0.8, rule), dummies(), noisy)(recipe_of())
+    x, level, label = made.examples.x, made.examples.level, made.examples.label
+    alone = dummies()(recipe_of()).examples
+    assert torch.equal(x[:12], alone.x)
+    assert torch.equal(label, alone.label.repeat(2))
+    assert level.tolist() == [0.0] * 12 + [0.5] * 12
+    assert float((x[12:] - x[:12]).std()) == pytest.approx(0.5, abs=0.2)
+    rows, sigma = drawn(made)
+    assert torch.equal(rows >= 12, sigma > 0.5)
+    trained = made.weight(sigma) > 0
+    assert torch.equal(trained, ~inside(sigma, 0.3, 0.8)) if rule is skip else trained.all()
+    real = label[rows] < 2
+    for kind in (rows < 12, rows >= 12):
+        assert float(real[kind].double().mean()) == pytest.approx(0.5, abs=0.05)
+        ours, theirs = sigma[kind & real].log(), sigma[kind & ~real].log()
+        spread = (ours.var() / len(ours) + theirs.var() / len(theirs)) ** 0.5
+        assert abs(float(ours.mean() - theirs.mean())) < 4 * float(spread)
+
+
+def test_a_gap_and_noise_images_commute_and_noisy_data_alone_hold_noise_images_too():
+    cut, plain = gap(0.3, 0.8), recipe_of()
+    one, two = compose(cut, dummies())(plain), compose(dummies(), cut)(plain)
+    assert torch.equal(one.examples.x, two.examples.x)
+    assert all(torch.equal(a, b) for a, b in zip(drawn(one, 300), drawn(two, 300), strict=True))
+    alone = compose(dummies(), noisy_only(0.5, torch.Generator().manual_seed(2)))(plain)
+    twins = compose(dummies(), ambient(0.5, torch.Generator().manual_seed(2)))(plain)
+    assert torch.equal(alone.examples.x, twins.examples.x[12:])
+    assert torch.equal(alone.examples.label, twins.examples.label[12:])
+
+
+def test_dummies_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="at least 1"):
+        dummies(count=0)
+    with pytest.raises(InputError, match="labels up to 1"):
+        dummies(classes=1)(recipe_of())
+    with pytest.raises(InputError, match="before the other"):
+        compose(ambient(0.5, torch.Generator()), dummies())(recipe_of())

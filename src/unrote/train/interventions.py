@@ -18,6 +18,9 @@ from unrote.train.recipe import ROUNDS, Intervention, Recipe, Redraw, rows_first
 GapRule = Callable[[Recipe, float, float], Recipe]
 """What becomes of the updates whose level falls into a gap (low, high]: `reject` or `skip`."""
 
+DummyNoise = Callable[[int, Tensor, torch.Generator], Tensor]
+"""(count, the real rows (N,*E), generator) -> noise images (count,*E): `uniform_noise` or `matched_noise`."""
+
 PROBES = 2**ROUNDS - 1  # as many draws as a row's level may take
 KINDS = 64  # different levels inside the rows that are looked at, evenly over all there are
 
@@ -148,6 +151,87 @@ def noisy_only(level: float, generator: torch.Generator) -> Intervention:
     return apply
 
 
+def uniform_noise(count: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Every pixel uniform on [-1, 1], the range of images: nothing of the data is in it, and nothing leaves the range.
+
+    Its standard deviation is 1/sqrt(3) = 0.577, near EDM's sigma_data = 0.5, so that the preconditioning, which is
+    one for both classes, keeps unit scale on it.
+    """
+    shape = (count, *x.shape[1:])
+    u = torch.rand(*shape, generator=generator, dtype=x.dtype, device=generator.device)
+    return (2 * u - 1).to(x.device)
+
+
+def matched_noise(count: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Every pixel normal with the mean and the standard deviation of all pixels of the data.
+
+    Brightness and contrast then tell the classes apart no more, but pixels leave [-1, 1], and two numbers of the
+    data are in it.
+    """
+    z = normal((count, *x.shape[1:]), generator, x.dtype, x.device)
+    return x.mean() + x.std(unbiased=False) * z
+
+
+def classes_with_dummies(classes: int | None) -> int:
+    """How many classes a network needs beside `dummy_class`: one more, where none at all counts as one."""
+    return (1 if classes is None else classes) + 1
+
+
+def dummy_class(
+    generator: torch.Generator,
+    count: int | None = None,
+    noise: DummyNoise = uniform_noise,
+    classes: int | None = None,
+) -> Intervention:
+    """Noise images are trained on beside the real ones, as one class more.
+
+    The rows x_1 .. x_N of classes 0 .. C-1 (all 0 where there were none) are followed by `count` frozen noise
+    images of class C. Samples are asked for with real classes.
+
+    It comes before `ambient` and `noisy_only`, which then make noisy copies of the noise images too.
+
+    Args:
+        generator: advanced by exactly one draw, here; so the noise images are the same at every use.
+        count: noise images; None for as many as rows, which then take half of the updates where rows are drawn
+            first: at equal steps every real row is trained half as often.
+        noise: what they are, `uniform_noise` or `matched_noise`.
+        classes: C, where the data need not hold the last class; None for one more than the largest label.
+
+    Raises:
+        InputError: for a count below 1; on use, if a label is not below `classes`, or rows hold noise already.
+
+    Source: 001 section 5 ("2k random noise images as a second class"), after Yoon et al. 2023. Deviation: the paper
+    names neither their distribution nor whether they are drawn anew; here pixels are uniform, and frozen as in a
+    data set.
+    """
+    if count is not None and count < 1:
+        raise InputError(f"A dummy class of {count} noise images is none: take at least 1, or leave it out.")
+    seed, device = _seed_of(generator), generator.device
+
+    def apply(recipe: Recipe) -> Recipe:
+        real = recipe.examples
+        _check_clean(
+            real, "Noise images are added to clean rows; use `dummy_class` before the other interventions."
+        )
+        label = real.level.new_zeros(len(real.x), dtype=torch.int64) if real.label is None else real.label
+        known = int(label.max()) + 1 if classes is None else classes
+        if int(label.max()) >= known:
+            raise InputError(
+                f"The dummy class would be class {known}, and the examples have labels up to {int(label.max())}: name "
+                "as many classes as there are."
+            )
+        n = len(real.x) if count is None else count
+        dummies = noise(n, real.x, torch.Generator(device).manual_seed(seed))
+        rows = Examples(
+            torch.cat([real.x, dummies]),
+            torch.cat([real.level, real.level.new_zeros(n)]),
+            torch.cat([label, label.new_full((n,), known)]),
+        )
+        return replace(recipe, examples=rows)
+
+    return apply
+
+
 def _check_level(level: float) -> None:
     if not 0 < level < float("inf"):
         raise InputError(
@@ -160,14 +244,15 @@ def _seed_of(generator: torch.Generator) -> int:
 
 
 def _noisy(clean: Examples, level: float, generator: torch.Generator) -> Examples:
-    if bool((clean.level != 0).any()):
-        raise InputError(
-            "Noisy copies are made of clean rows, and some rows hold noise already: use one of `ambient` and "
-            "`noisy_only`, once, or begin from examples of level 0."
-        )
+    _check_clean(clean, "Noisy copies are made of clean rows; use one of `ambient` and `noisy_only`, once.")
     noise = torch.full_like(clean.level, level)
     z = normal(clean.x.shape, generator, clean.x.dtype, clean.x.device)
     return Examples(clean.x + over(noise.to(clean.x), clean.x) * z, noise, clean.label)
+
+
+def _check_clean(examples: Examples, told: str) -> None:
+    if bool((examples.level != 0).any()):
+        raise InputError(f"Some rows hold noise already. {told} Or begin from examples of level 0.")
 
 
 def _still_trained(recipe: Recipe) -> Recipe:
