@@ -165,8 +165,8 @@ def _move(plan: _Plan, x: Tensor, index: int, here: int, there: int) -> tuple[Te
 def _between(here: Denoiser, there: Denoiser, following: Tensor, ahead: list[bool]) -> Denoiser:
     """One denoiser, and another at the level that a step leads to; notes in `ahead` when that one is asked."""
 
-    def ask(state: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+    def ask(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         ahead.append(torch.equal(sigma, following))
-        return (there if ahead[-1] else here)(state, sigma, condition)
+        return (there if ahead[-1] else here)(x, sigma, condition)
 
     return ask
