@@ -67,13 +67,27 @@ def read_ground(options: GeometryOptions) -> Ground:
     images = load_images(options.train, resize=options.resize, value_range=options.train_range)
     check_images(images)
     reference = reference_of(images, options.duplicate_threshold, memory)
-    rows = (reference.groups.group == torch.arange(len(images))).nonzero()[:, 0]
-    check_different(images, reference.groups, rows, options.duplicate_threshold)
-    x = unit_rows(images, rows)
+    check_different(images, reference.groups, first_of_each(reference), options.duplicate_threshold)
     if options.test is None:
-        return Ground(reference, rows, x, None, None)
+        return ground_of(reference, None, memory)
     fresh = read_others(options.test, reference, options.resize, options.train_range)
     check_fresh(images, fresh)
+    return ground_of(reference, fresh, memory)
+
+
+def ground_of(reference: Reference, fresh: Images | None, memory: int) -> Ground:
+    """One image of each group of near-duplicates, and the held-out images that are none of training images.
+
+    Args:
+        memory: bytes that the search may take.
+
+    Raises:
+        InputError: if fewer than 3 held-out images are left.
+    """
+    rows = first_of_each(reference)
+    x = unit_rows(reference.images, rows)
+    if fresh is None:
+        return Ground(reference, rows, x, None, None)
     near = cross_duplicates(
         reference.comparable(fresh), reference.pixels, reference.groups.threshold, memory=memory
     )
@@ -85,6 +99,12 @@ def read_ground(options: GeometryOptions) -> Ground:
             "were not trained on, or leave --test out; training images are then left out one by one."
         )
     return Ground(reference, rows, x, fresh, unit_rows(fresh, kept))
+
+
+def first_of_each(reference: Reference) -> Tensor:
+    """The first image of each group of near-duplicates (n,); an image without any is a group of its own."""
+    group = reference.groups.group
+    return (group == torch.arange(len(group))).nonzero()[:, 0]
 
 
 def unit_rows(images: Images, rows: Tensor) -> Tensor:
