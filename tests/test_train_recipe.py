@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrote.contracts import Examples, InputError
 from unrote.noise.levels import LogNormal
-from unrote.train.recipe import Recipe, above, baseline, levels_first, rows_first
+from unrote.train.recipe import TRIES, Recipe, above, baseline, levels_first, rows_first
 
 LAW = LogNormal(-1.2, 1.2)
 RULES = [rows_first, levels_first]
@@ -103,6 +103,31 @@ def test_the_two_rules_share_the_updates_between_clean_and_noisy_rows_as_003_and
         shares[rule] = float(noisy.double().mean())
     assert shares[rows_first] == pytest.approx(0.5, abs=0.03)
     assert shares[levels_first] == pytest.approx(LAW.probability(1.0, float("inf")), abs=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 64])
+def test_plain_training_draws_rows_and_levels_once_and_nothing_else(n):
+    """Its stream is the one of two calls, bit for bit, whatever other recipes need."""
+    recipe = recipe_of(torch.zeros(5))
+    used, other = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
+    draw = recipe.redraw(recipe)
+    for _ in range(3):
+        rows, sigma = draw(n, used)
+        assert torch.equal(rows, torch.randint(5, (n,), generator=other))
+        assert torch.equal(sigma, LAW(n, other))
+    assert torch.equal(used.get_state(), other.get_state())
+
+
+def test_a_level_that_is_drawn_again_is_the_first_that_fits():
+    """With one row, the candidates of a round are those of the law in its order."""
+    recipe = gap(0.1, 3.0)(recipe_of(torch.zeros(1)))
+    for seed in range(20):
+        used, other = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        _, sigma = recipe.redraw(recipe)(1, used)
+        torch.randint(1, (1,), generator=other)
+        stream = torch.cat([LAW(tries, other) for tries in TRIES[:3]])
+        fits = ~((stream > 0.1) & (stream < 3.0))
+        assert sigma[0] == stream[fits][0]
 
 
 def test_rows_first_draws_each_level_from_what_its_row_allows(generator):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Examples, InputError, normal, over
-from unrote.train.recipe import ROUNDS, Intervention, Recipe, Redraw, rows_first
+from unrote.train.recipe import DRAWS, Intervention, Recipe, Redraw, rows_first
 
 GapRule = Callable[[Recipe, float, float], Recipe]
 """What becomes of the updates whose level falls into a gap (low, high]: `reject` or `skip`."""
@@ -21,7 +21,6 @@ GapRule = Callable[[Recipe, float, float], Recipe]
 DummyNoise = Callable[[int, Tensor, torch.Generator], Tensor]
 """(count, the real rows (N,*E), generator) -> noise images (count,*E): `uniform_noise` or `matched_noise`."""
 
-PROBES = 2**ROUNDS - 1  # as many draws as a row's level may take
 KINDS = 64  # different levels inside the rows that are looked at, evenly over all there are
 
 
@@ -261,15 +260,15 @@ def _still_trained(recipe: Recipe) -> Recipe:
     Raises:
         InputError: naming the rows for which nothing is left.
     """
-    sigma = recipe.law(PROBES, torch.Generator().manual_seed(0))
+    sigma = recipe.law(DRAWS, torch.Generator().manual_seed(0))
     counts = recipe.weight(sigma) > 0
     kinds = recipe.examples.level.unique().cpu()
     some = torch.linspace(0, len(kinds) - 1, min(len(kinds), KINDS)).round().long()
     for level in kinds[some].to(sigma.dtype):
-        if not bool((recipe.allowed(level.expand(PROBES), sigma) & counts).any()):
+        if not bool((recipe.allowed(level.expand(DRAWS), sigma) & counts).any()):
             which = f"rows that hold noise of level {float(level):g}" if level > 0 else "clean rows"
             raise InputError(
-                f"With these interventions no level is left at which {which} can be trained: {PROBES:,} levels of the "
+                f"With these interventions no level is left at which {which} can be trained: {DRAWS:,} levels of the "
                 f"training law, from {float(sigma.min()):.3g} to {float(sigma.max()):.3g}, held none. Narrow the gap, "
                 "or move the ambient level into the law; levels are sigma in x = x0 + sigma z, of which VP time and "
                 "timesteps are other numbers (`unrote.noise.schedule.units`)."

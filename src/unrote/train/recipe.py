@@ -31,7 +31,11 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 Redraw = Callable[["Recipe"], Draw]
 """How rows and levels find each other: `rows_first` or `levels_first`."""
 
-ROUNDS = 16  # candidates per draw double each round: up to 2^16 - 1 = 65,535 for one row or level
+TRIES = (1, 64, 4_096, 61_374)
+"""Candidates for a level in each round of drawing: one mostly fits, and rounds cost more than candidates."""
+
+DRAWS = sum(TRIES)
+"""As many candidates as a row or level may take: 65,535."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def levels_first(recipe: Recipe) -> Draw:
             return fit.reshape(pairs) * counts
 
         def fits(which: Tensor, sigma: Tensor) -> Tensor:
-            return open_rows(sigma).sum(1) > 0
+            return open_rows(sigma).any(1)
 
         sigma = _levels_that_fit(n, recipe.law, fits, generator)
         opened = open_rows(sigma)
@@ -155,20 +159,20 @@ def _levels_that_fit(
     """
     sigma = law(n, generator)
     missing = (~fits(torch.arange(n, device=sigma.device), sigma)).nonzero().squeeze(1)
-    for k in range(1, ROUNDS):
+    for tries in TRIES[1:]:
         if not len(missing):
             return sigma
-        tries = 2**k
         candidates = law(len(missing) * tries, generator).reshape(-1, tries)
         fit = fits(missing.repeat_interleave(tries), candidates.reshape(-1)).reshape(candidates.shape)
-        found = fit.any(1)
-        taken = candidates.gather(1, fit.to(torch.uint8).argmax(1, keepdim=True)).squeeze(1)
-        sigma[missing[found]] = taken[found]
+        found, place = fit.to(torch.uint8).max(1)  # of equal values the first
+        found = found > 0
+        taken = candidates.gather(1, place[:, None]).squeeze(1)
+        sigma[missing] = torch.where(found, taken, sigma[missing])
         missing = missing[~found]
     if not len(missing):
         return sigma
     raise InputError(
-        f"The law of training levels gave no allowed level in {2**ROUNDS - 1:,} draws for {len(missing)} of "
+        f"The law of training levels gave no allowed level in {DRAWS:,} draws for {len(missing)} of "
         f"{n} places in a batch: the noise already inside those rows, or the forbidden interval, leaves next "
         "to nothing of the law. Lower the ambient level, narrow the gap, or take a law with more high levels."
     )
