@@ -1,0 +1,119 @@
+"""Training and held-out images of an experiment: a random subset of a picture set for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unrote.contracts import Estimate, InputError
+from unrote.data.images import Images
+from unrote.data.pixels import to_unit
+from unrote.lab.claims import FAILED, HELD, PARTLY
+from unrote.lab.crossover.settings import stream
+from unrote.lab.pictures import labelled
+
+SEEDS = (0, 1, 2, 3, 4)
+"""Each seed draws a training set of its own."""
+CARS = 1
+"""CIFAR-10's label of automobiles."""
+ORIGIN = (
+    "CIFAR-10 in a published copy whose images were stored as JPEG, quality 75, so not the original pixels; values "
+    "from -1 to 1"
+)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Images of one seed, pixels from -1 to 1.
+
+    Args:
+        x: training images (N,C,H,W).
+        fresh: held-out images (Q,C,H,W).
+        pool: all images that the training images were drawn from (M,C,H,W), uint8 or float32 as they are stored.
+    """
+
+    x: Float[Tensor, "N C H W"]
+    fresh: Float[Tensor, "Q C H W"]
+    pool: Images
+
+
+def setting(name: str, count: int, fresh: int, seed: int, label: int | None = None) -> dict[str, Any]:
+    """A JSON description of a training set.
+
+    Args:
+        name: of the picture set; held-out images are those of NAME_test, or what is left of the digits.
+        count: N, training images.
+        fresh: held-out images.
+        seed: of everything random.
+        label: of the class that is taken, or all.
+    """
+    return {"set": name, "label": label, "N": count, "fresh": fresh, "seed": seed}
+
+
+@lru_cache(maxsize=2)
+def _whole(name: str) -> Images:
+    return labelled(name)
+
+
+def rows_of(images: Images, label: int | None) -> Tensor:
+    """The rows of one class, or all."""
+    if label is None:
+        return torch.arange(len(images))
+    if images.labels is None:
+        raise InputError(
+            f"The picture set {images.spec} has no labels, and this experiment draws on its class {label}."
+        )
+    return (images.labels == label).nonzero()[:, 0]
+
+
+def subset(asked: Mapping[str, Any]) -> Subset:
+    """Draw the training and the held-out images of a setting, without replacement.
+
+    Raises:
+        InputError: if the picture set has fewer images than are asked for.
+    """
+    name, label, seed = asked["set"], asked["label"], int(asked["seed"])
+    count, fresh = int(asked["N"]), int(asked["fresh"])
+    images = _whole(name)
+    rows = rows_of(images, label)
+    order = rows[torch.randperm(len(rows), generator=stream(seed, f"training {name} {label}"))]
+    if name == "digits" or fresh == 0:
+        others, rest = images, order[count:]
+    else:
+        others = _whole(f"{name}_test")
+        rest = rows_of(others, label)
+        rest = rest[torch.randperm(len(rest), generator=stream(seed, f"held out {name} {label}"))]
+    if len(order) < count or len(rest) < fresh:
+        raise InputError(
+            f"This experiment draws {count:,} training and {fresh:,} held-out images of {images.spec}, which has "
+            f"{len(order):,} and {len(rest):,}; name the complete set."
+        )
+    return Subset(
+        to_unit(images.pixels[order[:count]], images.value_range),
+        to_unit(others.pixels[rest[:fresh]], others.value_range),
+        images,
+    )
+
+
+def ends(found: Estimate) -> tuple[float, float]:
+    """Both ends of an interval that is known."""
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
+
+
+def at_most(found: Estimate, held: float, partly: float) -> str:
+    """Held where an interval ends at or below one bound, partly where it does below a weaker one."""
+    high = ends(found)[1]
+    return HELD if high <= held else PARTLY if high <= partly else FAILED
+
+
+def at_least(found: Estimate, held: float, partly: float) -> str:
+    """Held where an interval begins at or above one bound, partly where it does above a weaker one."""
+    low = ends(found)[0]
+    return HELD if low >= held else PARTLY if low >= partly else FAILED
