@@ -37,6 +37,7 @@ PLACES = {
     "crossover/recipe": "unrote.lab.crossover.recipe",
     "crossover/scale": "unrote.lab.crossover.scale",
     "crossover/law": "unrote.lab.crossover.law",
+    "wild_middle/forecast": "unrote.lab.wild_middle.forecast",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrote.contracts import Denoiser, Examples, InputError
+from unrote.data.mixtures import coloured_templates, draw
 from unrote.denoise.networks import MLP, UNet, from_description
 from unrote.geometry.posterior import weight_curve
 from unrote.geometry.regimes import Regimes, regimes
@@ -60,11 +61,33 @@ class Material:
     many: Float[Tensor, "L C H W"]
 
 
+def coloured_digits() -> tuple[UInt8[Tensor, "N C H W"], Int[Tensor, " N"]]:
+    """Digits in random colours, c (x) digit with c ~ N(0, I) in three channels, cut to 8-bit pixels; 4,000 of them.
+
+    Source: 000 section 4.2, with digits as templates.
+    """
+    x, label = read("digits")
+    kept = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:400]
+    mixture = coloured_templates(x[kept, 0].double() / 255)
+    rows = draw(mixture, 4000, torch.Generator().manual_seed(1))
+    return as_pixels(rows.x.reshape(-1, 3, *x.shape[2:]).float() / 2), label[kept][rows.label]
+
+
+MADE = {"templates": coloured_digits}
+"""Sets that are computed."""
+
+
+def read(name: str) -> tuple[UInt8[Tensor, "N C H W"], Int[Tensor, " N"]]:
+    """A named set with its labels, 0 where there are none."""
+    found = labelled(name)
+    label = torch.zeros(len(found.pixels), dtype=torch.int64) if found.labels is None else found.labels
+    return found.pixels, label
+
+
 @lru_cache(maxsize=4)
 def prepared(name: str, side: int) -> tuple[UInt8[Tensor, "N C H W"], Int[Tensor, " N"]]:
     """A named set brought to a side by means over squares, as 8-bit pixels, with labels (0 where there are none)."""
-    found = labelled(name)
-    x = found.pixels
+    x, label = MADE[name]() if name in MADE else read(name)
     if side > min(x.shape[2:]):
         raise InputError(
             f"{name} has pictures of {x.shape[2]}x{x.shape[3]}; --side {side} would enlarge them."
@@ -72,7 +95,7 @@ def prepared(name: str, side: int) -> tuple[UInt8[Tensor, "N C H W"], Int[Tensor
     if x.shape[2:] != (side, side):
         blocks = [functional.adaptive_avg_pool2d(block.float(), side) for block in x.split(4096)]
         x = torch.cat(blocks).round().to(torch.uint8)
-    return x, torch.zeros(len(x), dtype=torch.int64) if found.labels is None else found.labels
+    return x, label
 
 
 def parted(asked: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

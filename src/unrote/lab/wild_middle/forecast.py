@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unrote.contracts import Estimate
 from unrote.geometry.crossings import ends
@@ -33,7 +32,6 @@ from unrote.lab.wild_middle.forecasts import (
     HELD_OUT,
     LEVELS,
     THRESHOLDS,
-    Setting,
     calibrated,
     errors,
     jaccards,
@@ -42,6 +40,7 @@ from unrote.lab.wild_middle.forecasts import (
     settings_of,
 )
 from unrote.measure.denoising import denoised_levels
+from unrote.measure.estimate import estimate, percentile
 from unrote.measure.neighbors import neighbors
 from unrote.noise.levels import log_levels
 from unrote.report.format import quantity
@@ -154,8 +153,6 @@ def crossing_beats(rows: Sequence[Row]) -> tuple[Estimate, str]:
 
 def crossing_is_near(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Judge the crossing itself, nothing fitted: median |log(crossing / measured peak)| with its interval."""
-    from unrote.measure.estimate import percentile
-
     found = percentile(errors(settings_of(rows), "crossing", fitted=False), 0.5)
     assert found.low is not None and found.high is not None
     bound = float(torch.tensor(FACTOR).log())
@@ -175,8 +172,6 @@ def zone_beats(rows: Sequence[Row]) -> tuple[Estimate, str]:
 
 def zone_holds(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Judge the zone calibrated on every second set by its mean Jaccard index on the others."""
-    from unrote.measure.estimate import estimate
-
     found = settings_of(rows)
     rule = calibrated(found[0::2])
     index = torch.tensor([one.jaccard(one.zone(*rule)) for one in found[1::2]], dtype=torch.float64)
@@ -187,8 +182,6 @@ def zone_holds(rows: Sequence[Row]) -> tuple[Estimate, str]:
 
 def danger_holds(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Judge the danger zone as the geometry prints it, p = .95: mean Jaccard index, nothing fitted."""
-    from unrote.measure.estimate import estimate
-
     found = settings_of(rows)
     index = [one.jaccard(one.zone(0.95, 0.95)) for one in found]
     mean = estimate(torch.tensor(index, dtype=torch.float64))
@@ -272,5 +265,3 @@ EXPERIMENT = Experiment(
     show=show,
     sets=sets,
 )
-
-__all__ = ["EXPERIMENT", "Setting", "Tensor"]
