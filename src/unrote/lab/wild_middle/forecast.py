@@ -54,15 +54,15 @@ SETTINGS: tuple[tuple[str, int | None, int, int, int], ...] = (
     ("cifar10", 1, 8, 32, 1000),
     ("lfw_faces_32", None, 8, 64, 1200),
     ("tiny_imagenet_32", None, 8, 32, 1000),
-    ("templates", None, 8, 32, 1000),
+    ("templates", None, 8, 32, 1400),
     ("digits", None, 8, 64, 1600),
     ("fashion_mnist", 0, 8, 32, 1200),
     ("cifar10", 7, 8, 32, 1000),
     ("lfw_faces_32", None, 12, 32, 1000),
     ("cifar10", 8, 12, 32, 1000),
-    ("fashion_mnist", None, 14, 32, 1200),
+    ("fashion_mnist", None, 14, 32, 1400),
     ("cifar10", None, 8, 64, 1600),
-    ("tiny_imagenet_32", None, 16, 32, 1200),
+    ("tiny_imagenet_32", None, 16, 32, 2000),
 )
 """Set, class, side, training pictures, steps. Every second one, from the first, calibrates; the others test."""
 SMOKE = (("digits", None, 8, 16, 40), ("templates", None, 8, 16, 40), ("digits", None, 8, 24, 40))
@@ -191,7 +191,7 @@ def danger_holds(rows: Sequence[Row]) -> tuple[Estimate, str]:
 
 TESTED = (
     f"{len(SETTINGS)} data sets (digits, Fashion-MNIST, CIFAR-10 classes, grey faces, tiny ImageNet, coloured "
-    "templates; 8x8 to 16x16, 32 or 64 training pictures), small U-Net, 1,000 to 1,600 steps of 64, "
+    "templates; 8x8 to 16x16, 32 or 64 training pictures), small U-Net, 1,000 to 2,000 steps of 64, "
     f"seeds {SEEDS[0]} to {SEEDS[-1]}; copies after one denoising step of 4,000 noised test pictures at {LEVELS[2]} "
     "levels, pooled over seeds; the peak is the top of their smoothed curve, the measured zone is where it is at "
     "least half as high"
