@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "train": ("unrote.jobs", "train", "TrainOptions", "train, and watch copying start"),
     "probe": ("unrote.jobs", "probe", "ProbeOptions", "at which noise levels does this model copy?"),
+    "swap": ("unrote.jobs", "swap", "SwapOptions", "which noise levels cause the copying?"),
     "convert": (
         "unrote.jobs",
         "convert",

@@ -17,6 +17,7 @@ from unrote.jobs.options import (
     GeometryOptions,
     ProbeOptions,
     ReproduceOptions,
+    SwapOptions,
     TrainOptions,
 )
 
@@ -26,6 +27,7 @@ _PLACES = {
     "demo": "unrote.jobs.demonstration",
     "geometry": "unrote.jobs.surveying",
     "probe": "unrote.jobs.probing",
+    "swap": "unrote.jobs.swapping",
     "theory": "unrote.jobs.calculating",
     "train": "unrote.jobs.training",
 }
@@ -38,12 +40,14 @@ __all__ = [
     "GeometryOptions",
     "ProbeOptions",
     "ReproduceOptions",
+    "SwapOptions",
     "TrainOptions",
     "audit",
     "convert",
     "demo",
     "geometry",
     "probe",
+    "swap",
     "theory",
     "train",
 ]

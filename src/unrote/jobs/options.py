@@ -211,6 +211,8 @@ class ProbeOptions(Seeded, Device, Common):
     """The training set of the model."""
     test: str
     """Held-out real images, which are noised and denoised once."""
+    other: Path | None = None
+    """A second model for the same images, such as one that was trained on more of them, beside the first."""
     out: Path = Path("probe")
     levels: int = 18
     """How many noise levels of EDM's grid (0.002 to 80, or what the model knows of it)."""
@@ -230,6 +232,57 @@ class ProbeOptions(Seeded, Device, Common):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "model", Path(self.model))
+        if self.other is not None:
+            object.__setattr__(self, "other", Path(self.other))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapOptions(Seeded, Device, Common):
+    """Which noise levels cause the copying? Samples of one model, with some levels denoised by another."""
+
+    model: Path
+    """Model A, which copies --train: a run folder of `unrote train` or one of its checkpoint files, a folder of
+    diffusers or its name on the hub, or an EDM snapshot."""
+    other: Path
+    """Model B for images of the same shape, which does not copy it: trained on more or on other images."""
+    train: str
+    """The training set that copies are looked for in, A's own (see `unrote --help`)."""
+    test: str | None = None
+    """Held-out real images, for the quality of the samples and the calibration of the copy ratio."""
+    out: Path = Path("swap")
+    window: UseAppendAction[tuple[tuple[float, float], ...]] = ()
+    """Also swap all levels from a lowest to a highest one (sigma, pixels -1 to 1); may be given several times."""
+    steps_window: UseAppendAction[tuple[tuple[int, int], ...]] = ()
+    """Also swap the levels with these numbers, first and last, the highest level being the first; may be given
+    several times."""
+    index_base: Literal[0, 1] | None = None
+    """The number of the first step in --steps-window; 0 if it is not given."""
+    map: bool = False
+    """Also swap every window of the schedule in both directions: 171 windows for 18 levels."""
+    levels: int = 18
+    """How many noise levels of EDM's grid (0.002 to 80, or what both models know of it)."""
+    sampler: Literal["euler", "heun"] = "euler"
+    """How samples are drawn: Euler's steps, as in the paper, or Heun's."""
+    samples: int = 512
+    """Samples of every window; the same noise starts all of them."""
+    features: str | None = None
+    """Quality in features instead of in pixels, spelled as for `unrote audit`: pca:64, classifier, dinov2:FOLDER,
+    inception:FILE, torchscript:FILE and so on; pca and classifier are made from --train."""
+    raw: bool = False
+    """Sample the raw weights rather than their moving average."""
+    unsafe_pickle: bool = False
+    """Unpickle an EDM snapshot, which runs the programs in it; `unrote convert` takes its weights out instead."""
+    duplicate_threshold: float = 0.08
+    """Training images are near-duplicates within this root-mean-square pixel distance (pixels 0 to 1)."""
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos)."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays, where it cannot be told from the values."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "model", Path(self.model))
+        object.__setattr__(self, "other", Path(self.other))
 
 
 @dataclass(frozen=True, kw_only=True)
