@@ -75,7 +75,7 @@ def picked(
     return found / found.sum(1, keepdim=True)
 
 
-def every_pick(frequencies: Float[Tensor, " K"], components: int) -> Float[Tensor, "K**N N"]:
+def every_pick(frequencies: Float[Tensor, " K"], components: int) -> Float[Tensor, "R N"]:
     """All K^N frequency vectors of `picked`, which are equally likely.
 
     Raises:
@@ -90,19 +90,12 @@ def every_pick(frequencies: Float[Tensor, " K"], components: int) -> Float[Tenso
     return found / found.sum(1, keepdim=True)
 
 
-def of_vectors(vectors: Float[Tensor, "R N"]) -> Frequencies:
-    """The marginal law of equally likely frequency vectors whose law no permutation changes."""
-    value = vectors.double().flatten()
-    return Frequencies(value, torch.full_like(value, 1 / len(value)), vectors.shape[1])
-
-
 def normalised(
     frequencies: Float[Tensor, " K"], components: int, generator: torch.Generator, repeats: int
-) -> list[Frequencies]:
-    """The marginal law of `picked`, by draws of what the N - 1 others sum to: one law for each draw.
+) -> Float[Tensor, "R K"]:
+    """The marginal law of `picked`, by draws of what the N - 1 others sum to: all entries of a row are equally likely.
 
-    Given the others' sum S, an entry p becomes p / (p + S), for every p of the list; coefficients of the whole law are
-    `pooled_coefficients`, which averages numerators and denominators over the draws.
+    Given the others' sum S, an entry p becomes p / (p + S), for every p of the list; only S is drawn.
 
     Args:
         frequencies: the list (K,).
@@ -113,12 +106,16 @@ def normalised(
     Source: 003 Definition 1 and equation (8).
     """
     share = _shares(frequencies)
-    same = torch.full_like(share, 1 / len(share))
-    laws = []
-    for _ in range(repeats):
-        others = share[torch.randint(len(share), (components - 1,), generator=generator)].sum()
-        laws.append(Frequencies(share / (share + others), same, components))
-    return laws
+    others = [
+        share[torch.randint(len(share), (components - 1,), generator=generator)].sum() for _ in range(repeats)
+    ]
+    return share / (share + torch.stack(others)[:, None])
+
+
+def of_draws(values: Float[Tensor, "R K"], components: int) -> Frequencies:
+    """The law of equally likely frequencies: of `normalised`, or of all vectors where no permutation matters."""
+    value = values.double().flatten()
+    return Frequencies(value, torch.full_like(value, 1 / len(value)), components)
 
 
 def coefficients(prior: Frequencies, samples: int, counts: Int[Tensor, " S"]) -> Float[Tensor, " S"]:
@@ -134,29 +131,30 @@ def coefficients(prior: Frequencies, samples: int, counts: Int[Tensor, " S"]) ->
 
     Source: 003 Theorems 4.3 and A.1.
     """
-    return _ratio(*_moments(prior, samples, counts))
+    return _moments(prior.value.double()[None], prior.mass.double(), samples, counts)[1][0]
 
 
 def pooled_coefficients(
-    priors: list[Frequencies], samples: int, counts: Int[Tensor, " S"]
+    values: Float[Tensor, "R K"], samples: int, counts: Int[Tensor, " S"]
 ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
-    """tau_l of the mixture of several equally likely laws, and its standard error by the jackknife over them.
+    """tau_l for equally likely frequencies, and its standard error by the jackknife over rows.
 
     Args:
-        priors: R laws, at least 2.
+        values: frequencies (R,K), R at least 2 independent draws; see `normalised`.
         samples: n.
         counts: l (S,).
     """
-    if len(priors) < 2:
-        raise ValueError(f"a standard error needs two laws or more, got {len(priors)}")
-    found = [_moments(p, samples, counts) for p in priors]
-    top, bottom = (torch.stack(part) for part in zip(*found, strict=True))
-    highest = top.amax(0), bottom.amax(0)
-    scale = _ratio(*highest)
-    t, b = ((part - most).exp() for part, most in zip((top, bottom), highest, strict=True))
-    without = (t.sum(0) - t) / (b.sum(0) - b) * scale
-    error = ((len(priors) - 1) * without.var(0, correction=0)).sqrt()
-    return t.sum(0) / b.sum(0) * scale, error
+    rows, size = values.shape
+    if rows < 2:
+        raise ValueError(f"a standard error needs two draws or more, got {rows}")
+    even = torch.full((size,), 1 / size, dtype=torch.float64)
+    log_chance, tau = _moments(values.double(), even, samples, counts)
+    chance = (log_chance - log_chance.amax(0)).exp()
+    tau = torch.where(chance > 0, tau, torch.zeros_like(tau))
+    top = chance * tau
+    without = (top.sum(0) - top) / (chance.sum(0) - chance)
+    error = ((rows - 1) * without.var(0, correction=0)).sqrt()
+    return top.sum(0) / chance.sum(0), error
 
 
 def represented(
@@ -172,9 +170,10 @@ def represented(
         samples: n, at least 1.
         counts: l (S,), from 0 to n.
     """
-    top, bottom = _moments(prior, samples, counts)
+    log_chance, tau = _moments(prior.value.double()[None], prior.mass.double(), samples, counts)
     ways = torch.tensor([_log_mode(samples, count) for count in counts.tolist()], dtype=torch.float64)
-    return prior.components * (ways + bottom).exp(), prior.components * (ways + top).exp()
+    number = prior.components * (ways + log_chance[0]).exp()
+    return number, torch.where(number > 0, number * tau[0], torch.zeros_like(number))
 
 
 def weight(prior: Frequencies, low: float, high: float) -> float:
@@ -224,7 +223,7 @@ def light_tail(prior: Frequencies, samples: int, theta: float) -> LightTail:
     """
     if not theta > 0:
         raise ValueError(f"theta must be positive, got {theta}")
-    below = weight(prior, 0, theta)
+    below = weight(prior, 0.0, theta)
     end = math.inf if below == 0 else math.log(1 / (theta * below)) / samples
     between = (prior.value > theta) & (prior.value <= end)
     gap = float(prior.components * (prior.value * prior.mass)[between].sum())
@@ -241,7 +240,7 @@ def singleton_floor(prior: Frequencies, samples: int) -> float:
     """
     n = samples
     factor = 1.0 if n == 1 else math.exp((n - 1) * math.log1p(-1 / n))
-    return n * factor * weight(prior, 0, 1 / n)
+    return n * factor * weight(prior, 0.0, 1 / n)
 
 
 def merge(frequencies: Float[Tensor, " N"], group: Int[Tensor, " N"]) -> Float[Tensor, " G"]:
@@ -329,21 +328,21 @@ def _shares(frequencies: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
 
 
 def _moments(
-    prior: Frequencies, samples: int, counts: Int[Tensor, " S"]
-) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
-    """log E[a k_l(a)] and log E[k_l(a)] for k_l = a^l (1-a)^(n-l) over its greatest value."""
+    value: Float[Tensor, "R K"], mass: Float[Tensor, " K"], samples: int, counts: Int[Tensor, " S"]
+) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S"]]:
+    """log E[k_l(a)] for k_l = a^l (1-a)^(n-l) over its greatest value, and tau_l, NaN where k_l vanishes."""
     if samples < 1 or bool(((counts < 0) | (counts > samples)).any()):
         raise ValueError(f"counts lie between 0 and n = {samples}, and n is at least 1")
-    mass, log_value = prior.mass.double().log(), prior.value.double().log()
-    top, bottom = [], []
+    chance, tau = [], []
     for count in counts.tolist():
-        log = mass + _log_kernel(prior.value.double(), samples, count)
-        top.append(torch.logsumexp(log + log_value, 0))
-        bottom.append(torch.logsumexp(log, 0))
-    return torch.stack(top), torch.stack(bottom)
+        log = mass.log() + _log_kernel(value, samples, count)
+        chance.append(torch.logsumexp(log, 1))
+        # A mean with weights, since the ratio of two sums loses digits where both are e^(-10^6).
+        tau.append((torch.softmax(log, 1) * value).sum(1))
+    return torch.stack(chance, 1), torch.stack(tau, 1)
 
 
-def _log_kernel(value: Float[Tensor, " K"], n: int, count: int) -> Float[Tensor, " K"]:
+def _log_kernel(value: Float[Tensor, "R K"], n: int, count: int) -> Float[Tensor, "R K"]:
     """log of a^l (1-a)^(n-l) over its value at a = l/n."""
     if count == 0:
         return n * torch.log1p(-value)
@@ -354,7 +353,7 @@ def _log_kernel(value: Float[Tensor, " K"], n: int, count: int) -> Float[Tensor,
     return count * _log1p_less(away / mode) + (n - count) * _log1p_less(-away / (1 - mode))
 
 
-def _log1p_less(u: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+def _log1p_less(u: Float[Tensor, "R K"]) -> Float[Tensor, "R K"]:
     """log(1 + u) - u without the loss of digits near 0: with r = u/(2+u), log(1+u) = 2 artanh r and u - 2r = u r."""
     small = u.abs() < 0.3
     r = torch.where(small, u / (2 + u), torch.zeros_like(u))
@@ -378,8 +377,3 @@ def _stirling(k: int) -> float:
     if k < 30:
         return math.lgamma(k + 1) - (k * math.log(k) - k + 0.5 * math.log(2 * math.pi * k))
     return (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * k**2)) / k**2) / k**2) / k
-
-
-def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
-    """exp(top - bottom), NaN for 0/0."""
-    return torch.where(bottom == -math.inf, torch.full_like(top, math.nan), (top - bottom).exp())
