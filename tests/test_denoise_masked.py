@@ -1,0 +1,101 @@
+"""A masked denoiser is an ordinary one where all is shown, and never looks at what is hidden."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unrote.contracts import InputError
+from unrote.denoise.compose import Precondition, edm, vp_eps, vp_v
+from unrote.denoise.masked import MaskedPrecondition, UnderMask, sampling_masks
+from unrote.denoise.networks import MLP, UNet
+from unrote.noise.levels import edm_levels, end_at_zero
+from unrote.sample.steps import generate, seeded
+
+SHAPE = (2, 3, 4)
+
+
+def numbers(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Wavy(nn.Module):
+    """A network that mixes pixels, channels and its mask."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return torch.tanh(x + x.roll(1, -1) + 0.5 * x.roll(1, 1)) + c_noise.reshape(-1, 1, 1, 1)
+
+
+class WithoutMask(nn.Module):
+    """The same on images alone, with the mask of ones that it would be fed."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return Wavy()(torch.cat([x, torch.ones_like(x[:, :1])], 1), c_noise)[:, :-1]
+
+
+@pytest.mark.parametrize("coefficients", [edm(0.5), vp_eps(), vp_v()])
+def test_where_all_is_shown_it_is_the_ordinary_preconditioning(coefficients):
+    x, sigma = numbers(5, *SHAPE), torch.logspace(-2, 1, 5, dtype=torch.float64)
+    ones = torch.ones(1, 1, 3, 4, dtype=torch.float64)
+    masked = MaskedPrecondition(Wavy(), coefficients)
+    plain = Precondition(WithoutMask(), coefficients)
+    assert torch.equal(UnderMask(masked, ones)(x, sigma), plain(x, sigma))
+    assert torch.equal(masked.weight(sigma), plain.weight(sigma))
+
+
+def test_the_mask_comes_back_as_it_went_in_and_hidden_pixels_are_not_looked_at():
+    masked = MaskedPrecondition(Wavy(), edm(0.5))
+    mask = (numbers(5, 1, 3, 4, seed=1) > 0).double()
+    mask[:, :, 0, 0] = 1
+    x, sigma = numbers(5, *SHAPE), torch.full((5,), 0.7, dtype=torch.float64)
+    assert torch.equal(masked(torch.cat([mask * x, mask], 1), sigma)[:, -1:], mask)
+    told = UnderMask(masked, mask[:1])
+    other = x + 100 * (1 - mask) * numbers(5, *SHAPE, seed=2)
+    assert torch.equal(told(x, sigma, mask), told(other, sigma, mask))
+    shown = x + 0.1 * mask
+    assert not torch.equal(told(x, sigma, mask), told(shown, sigma, mask))
+
+
+def test_one_mask_for_all_is_that_mask_for_each():
+    told = UnderMask(MaskedPrecondition(Wavy(), edm(0.5)), (numbers(1, 1, 3, 4, seed=3) > 0).double())
+    x, sigma = numbers(5, *SHAPE), torch.full((5,), 0.7, dtype=torch.float64)
+    assert torch.equal(told(x, sigma), told(x, sigma, told.mask.expand(5, 1, 3, 4)))
+
+
+@pytest.mark.parametrize("network", [MLP(16, 1), UNet((8, 8), 1)])
+def test_networks_of_a_channel_more_sample_images_under_a_mask_of_their_own_each(network):
+    g = torch.Generator().manual_seed(0)
+    built = network.build((2, 4, 4), None, g)
+    nn.init.normal_(
+        (built.last if hasattr(built, "last") else built.unet.conv_out).weight, std=0.1, generator=g
+    )
+    told = UnderMask(MaskedPrecondition(built, edm(0.5)).eval(), torch.ones(1, 1, 4, 4))
+    levels = end_at_zero(edm_levels(4))
+    masks = sampling_masks(6, (1, 4, 4), 0.5, 0.1, seeded(range(6)))
+    whole = generate(told, (1, 4, 4), list(range(6)), levels, condition=masks)
+    parts = generate(told, (1, 4, 4), list(range(6)), levels, condition=masks, batch_size=4)
+    torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-5)
+    assert whole.shape == (6, 1, 4, 4)
+    all_shown = generate(told, (1, 4, 4), list(range(6)), levels)
+    assert float((whole - all_shown).abs().max()) > 1e-3
+
+
+def test_masks_for_sampling_show_as_much_as_those_of_training_and_each_has_its_own_stream():
+    masks = sampling_masks(2000, (3, 5, 5), 0.4, 0.25, torch.Generator().manual_seed(0))
+    assert masks.shape == (2000, 1, 5, 5)
+    assert float(masks.mean()) == pytest.approx(0.45, abs=4 * (0.45 * 0.55 / 50_000) ** 0.5)
+    one, two = (sampling_masks(n, (3, 5, 5), 0.4, 0.25, seeded(range(n))) for n in (3, 8))
+    assert torch.equal(one, two[:3])
+
+
+def test_masks_that_hide_everything_or_are_no_masks_are_refused():
+    masked = MaskedPrecondition(Wavy(), edm(0.5))
+    with pytest.raises(InputError, match="hide everything"):
+        UnderMask(masked, torch.zeros(1, 1, 3, 4))
+    with pytest.raises(InputError, match="nothing else"):
+        UnderMask(masked, torch.full((1, 1, 3, 4), 0.5))
+    with pytest.raises(InputError, match=r"of 50 masks hide everything"):
+        sampling_masks(50, (1, 2, 2), 0.9, 0.1, torch.Generator())
+    with pytest.raises(InputError, match=r"lie in \[0, 1\)"):
+        sampling_masks(5, (1, 2, 2), 1.0, 0.1, torch.Generator())
