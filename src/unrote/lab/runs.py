@@ -38,6 +38,8 @@ PLACES = {
     "crossover/scale": "unrote.lab.crossover.scale",
     "crossover/law": "unrote.lab.crossover.law",
     "wild_middle/forecast": "unrote.lab.wild_middle.forecast",
+    "wild_middle/gap": "unrote.lab.wild_middle.gap",
+    "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 

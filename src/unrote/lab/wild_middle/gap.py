@@ -1,0 +1,117 @@
+"""Figures 4, 5, 9, 17 to 19 and E.9: gaps and a dummy class against copying, a small U-Net on 64 digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unrote.lab.claims import Experiment
+from unrote.lab.study import UNET_SMALL
+from unrote.lab.wild_middle.gap_claims import copying, placing, quality
+from unrote.lab.wild_middle.gap_cures import BOTH, DUMMY, MUCH, PLAIN
+from unrote.lab.wild_middle.gap_figures import show
+from unrote.lab.wild_middle.gap_runs import run
+
+SEEDS = (0, 1, 2, 3, 4)
+IMAGES, TEST, STEPS, SAMPLES = 64, 500, 1000, 512
+ZONES = ("zone .95 reject", "zone .50 reject", "zone .05 reject")
+BOTH_RULES = tuple(
+    (zone, rule) for zone in ("zone .95", "zone .50", "zone .05") for rule in ("reject", "skip")
+)
+PLACES = (("below", "reject"), ("below", "skip"))
+CURES = (PLAIN, MUCH, DUMMY, BOTH, *(" ".join(pair) for pair in (*BOTH_RULES, *PLACES)))
+JUDGED = ("zone .50 reject", "zone .05 reject", DUMMY)
+
+SMALL: dict[str, Any] = {"set": "digits", "class": None, "side": 8, "images": IMAGES, "test": TEST}
+PAPER_CURES = (PLAIN, DUMMY, BOTH, "zone .95 reject", "zone .50 reject", "zone .20 reject", "100-275 reject")
+LARGE: dict[str, Any] = {"kind": "unet", "channels": [128, 256, 256, 256], "layers": 2, "dropout": 0.13}
+"""As wide and deep as the paper's CIFAR network; its blocks are this program's."""
+
+
+def at(steps: int, cure: str) -> list[int]:
+    """Checkpoints: 8 of the baseline, which is judged by where it could have been stopped, 4 of a remedy."""
+    parts = {PLAIN: 8, MUCH: 1}.get(cure, 4)
+    return [steps * (k + 1) // parts for k in range(parts)]
+
+
+def trained_as(source: Mapping[str, Any], cure: str, seed: int, **how: Any) -> dict[str, Any]:
+    """The configuration of one run.
+
+    Args:
+        source: as `study.material` reads it.
+        how: "network", "steps", "batch", "learning_rate", "warmup", "ema", "samples", "pictures".
+    """
+    steps = how.pop("steps")
+    return {**source, **how, "at": at(steps, cure), "cure": cure, "seed": seed}
+
+
+def smoke(source: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:
+    """One remedy of each kind for a few steps, to see that it runs; a Frechet distance needs 256 samples."""
+    few = (PLAIN, MUCH, BOTH, "zone .50 skip")
+    runs = [trained_as(source, c, SEEDS[0], steps=16, samples=256, pictures=True, **how) for c in few]
+    return [one | {"at": [8, 16]} for one in runs]
+
+
+def paper() -> list[dict[str, Any]]:
+    """2,000 cars and 1,024 grey faces, as long as the paper trains."""
+    cars = {"set": "cifar10", "class": 1, "side": 32, "images": 2000, "test": 2000}
+    faces = {"set": "lfw_faces_32", "class": None, "side": 32, "images": 1024, "test": 2000}
+    how: dict[str, Any] = {"network": LARGE, "batch": 512, "ema": 0.9993, "pictures": False}
+    runs = [
+        trained_as(cars, c, s, steps=40_000, samples=1024, learning_rate=1e-3, warmup=800, **how)
+        for s in SEEDS
+        for c in PAPER_CURES
+    ]
+    return runs + [
+        trained_as(faces, c, s, steps=100_000, samples=10_000, learning_rate=2e-4, warmup=800, **how)
+        for s in SEEDS
+        for c in PAPER_CURES
+    ]
+
+
+def configurations(scale: str) -> Sequence[Mapping[str, Any]]:
+    """Every remedy at every seed."""
+    if scale == "paper":
+        return paper()
+    how: dict[str, Any] = {
+        "network": UNET_SMALL,
+        "batch": 64,
+        "learning_rate": 2e-3,
+        "warmup": 100,
+        "ema": 0.995,
+    }
+    if scale == "smoke":
+        return smoke(SMALL, **how)
+    return [
+        trained_as(SMALL, c, s, steps=STEPS, samples=SAMPLES, pictures=s == SEEDS[0], **how)
+        for s in SEEDS
+        for c in CURES
+    ]
+
+
+def sets(scale: str) -> tuple[str, ...]:
+    """What the runs read."""
+    return ("cifar10", "lfw_faces_32") if scale == "paper" else ("digits",)
+
+
+TESTED = (
+    f"{IMAGES} digits of 8x8, each seed its own, {TEST} test digits; U-Net of 0.16 million weights, EDM's recipe, "
+    f"{STEPS:,} steps of 64, averaged weights; {SAMPLES} samples by Heun's 18 steps; Frechet distance in features of a "
+    "classifier trained on other digits; zones computed before training; seeds 0 to 4, remedies paired"
+)
+CLAIMS = (
+    *copying("unet", TESTED, BOTH_RULES),
+    *placing("unet", TESTED, PLACES, ZONES),
+    *quality("unet", TESTED, (*JUDGED, BOTH)),
+)
+
+EXPERIMENT = Experiment(
+    name="wild_middle/gap",
+    about="Gaps over and beside the danger zone, and a dummy class: copies and quality of a small U-Net on 64 digits.",
+    scale="laptop",
+    configurations=configurations,
+    run=run,
+    claims=CLAIMS,
+    show=show,
+    sets=sets,
+)
