@@ -53,10 +53,10 @@ def test_the_released_programs_targets_differ_by_the_image_minus_its_flip_withou
     noise = LEVEL * torch.randn(x0.shape, generator=seeded())
     difference = (x0 + noise) - (flip(x0) + noise)
     torch.testing.assert_close(difference, x0 - flip(x0), rtol=0, atol=1e-6)
-    # That is half of what an image is, on digits, at any level of noise: all but its mirror-symmetric part.
+    # All of an image but its mirror-symmetric part: two fifths of the variance of digits, at any level of noise.
     spread = (x0 - x0.mean(0)).square().sum()
     lost = (difference - difference.mean(0)).square().sum() / 4
-    assert 0.4 < float(lost / spread) < 0.6
+    assert 0.35 < float(lost / spread) < 0.5
 
 
 def test_here_every_difference_of_two_targets_of_an_image_holds_the_noise_of_two_draws(digits):

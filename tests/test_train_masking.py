@@ -15,8 +15,8 @@ from unrote.denoise.networks import MLP
 from unrote.noise.levels import LogNormal
 from unrote.train.augment import augmented, flip
 from unrote.train.interventions import ambient, compose, gap, noisy_only
-from unrote.train.losses import Batch, denoising_loss
 from unrote.train.loop import Options, train
+from unrote.train.losses import Batch, denoising_loss
 from unrote.train.masking import inpainting_loss, masking
 from unrote.train.recipe import Recipe, baseline
 
