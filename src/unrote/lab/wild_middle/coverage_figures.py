@@ -15,20 +15,21 @@ from unrote.report.plots import Curve, curves
 
 def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     """Coverage with its bounds for every set, and the probability of two shells."""
-    kinds = sorted({_kind(row) for row in rows})
+    kinds = sorted({kind(row) for row in rows})
     return (
-        *(_bounds([row for row in rows if _kind(row) == kind], kind) for kind in kinds),
+        *(_bounds([row for row in rows if kind(row) == name], name) for name in kinds),
         _two_shells(rows),
     )
 
 
-def _kind(row: Row) -> str:
+def kind(row: Row) -> str:
+    """A set in words."""
     asked = row["configuration"]
     named = asked["set"] if asked["label"] is None else f"{asked['set']}, class {asked['label']}"
     return f"{asked['N']:,} images of {named}"
 
 
-def _bounds(rows: Sequence[Row], kind: str) -> Block:
+def _bounds(rows: Sequence[Row], words: str) -> Block:
     sigma = rows[0]["result"]["levels"]
     inner = [i for i, s in enumerate(sigma) if 0.1 <= s <= 20]
 
@@ -50,7 +51,7 @@ def _bounds(rows: Sequence[Row], kind: str) -> Block:
         log_x=True,
         y_limits=(0, 1.02),
         show_y=percent,
-        caption=f"Figure 6: coverage and both bounds of Theorem 4.8, {kind}. {seeds_in_words(len(rows))}.",
+        caption=f"Figure 6: coverage and both bounds of Theorem 4.8, {words}. {seeds_in_words(len(rows))}.",
         alt="Coverage rises from 0 to 1 with its lower bound just below it; the upper bound reaches 1 far earlier.",
     )
 
