@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unrote.contracts import Denoiser, Examples, InputError
@@ -209,8 +209,20 @@ def trained(
     options = replace(options, steps=max(at), tick_every=math.gcd(*at))
     for tick in train(denoiser, recipe, torch.Generator().manual_seed(seed + 1), options):
         if tick.step in at:
-            ema = tick.state.ema
+            ema = from_cpu(tick.state.ema)
             yield Checkpoint(tick.step, ema if classes is None else of_class(ema, 0))
+
+
+def from_cpu(denoiser: nn.Module) -> Denoiser:
+    """A denoiser that may live on an accelerator, asked with tensors of the CPU and answering with such."""
+    home = next(denoiser.parameters()).device
+
+    def denoise(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        given = None if condition is None else condition.to(home)
+        answer: Tensor = denoiser(x.to(home), sigma.to(home), given)
+        return answer.to(x.device)
+
+    return denoise
 
 
 def of_class(denoiser: Denoiser, label: int) -> Denoiser:
