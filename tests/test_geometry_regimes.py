@@ -17,8 +17,6 @@ from unrote.geometry.posterior import weight_curve
 from unrote.geometry.regimes import (
     Regimes,
     Zone,
-    recommended_ambient_level,
-    recommended_gap,
     regimes,
     share_removed,
     zone_at,
@@ -64,9 +62,6 @@ def test_a_low_crossing_takes_a_share_of_its_height() -> None:
     assert found.level == pytest.approx(0.95 / 3, rel=2e-3)
     assert found.danger is not None
     assert found.danger.low < found.crossing.value < found.danger.high
-    gap = recommended_gap(found)
-    assert gap.level == pytest.approx(found.level)
-    assert gap.zone == found.danger
 
 
 def test_where_nothing_is_crossed_it_is_none_with_the_reason() -> None:
@@ -75,9 +70,7 @@ def test_where_nothing_is_crossed_it_is_none_with_the_reason() -> None:
     assert found.danger_high.value is None and found.large_above.value is None
     assert "highest of the levels" in found.reasons["danger_high"]
     assert "highest of the levels" in found.reasons["large_above"]
-    assert found.danger is None and recommended_gap(found).zone is None
-    assert "let them reach higher" in recommended_gap(found).why
-    assert recommended_ambient_level(found).low.value == pytest.approx(0.1)
+    assert found.danger is None
     found = known(1 - line(1.0, 100.0), 0.03 * always)
     assert found.small_below.value is None and "does not reach 0.05" in found.reasons["small_below"]
     assert found.crossing.value is not None and found.height.value == pytest.approx(0.03)
@@ -87,7 +80,6 @@ def test_where_nothing_is_crossed_it_is_none_with_the_reason() -> None:
     assert found.danger_low.value is found.danger_high.value is None
     assert "lowest of the levels" in found.reasons["danger_low"]
     assert "below 0.95" in found.reasons["danger_high"]
-    assert recommended_ambient_level(found).zone is None
     found = known(always, 0 * always)
     assert "cross above" in found.reasons["crossing"]
 
@@ -198,7 +190,7 @@ def test_refusals() -> None:
         regimes(GRID.flip(0), w, w, count=500, generator=g)
     found = regimes(GRID, w, w, count=500, generator=g, repeats=2)
     with pytest.raises(InputError, match="between 0 and 1"):
-        recommended_gap(found, 1.0)
+        zone_at(found, 1.0)
 
 
 @pytest.mark.shared_data

@@ -34,9 +34,6 @@ from unrote.measure.estimate import normal_quantile
 FEW = 100
 """Below so many training points the floor 1/N of the posterior weight is taken off."""
 
-GAP_LEVEL = 0.5
-"""The level of the recommended gap, see `recommended_gap`."""
-
 
 @dataclass(frozen=True)
 class Zone:
@@ -88,12 +85,12 @@ class Regimes:
     @property
     def danger(self) -> Zone | None:
         """The danger zone, or None if an end is not known."""
-        return _zone(self.danger_low, self.danger_high)
+        return zone_of(self.danger_low, self.danger_high)
 
     @property
     def medium(self) -> Zone | None:
         """What lies between the calm ends, or None if an end is not known."""
-        return _zone(self.small_below, self.large_above)
+        return zone_of(self.small_below, self.large_above)
 
 
 def regimes(
@@ -179,27 +176,6 @@ def regimes(
     )
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """What to do, and why.
-
-    Args:
-        low, high: the levels to leave out of training, or the one ambient level twice.
-        level: the level of the curves at which the zone was taken.
-        why: the reasoning, for the reader of a report; where an end is None, the reason.
-    """
-
-    low: Estimate
-    high: Estimate
-    level: float
-    why: str
-
-    @property
-    def zone(self) -> Zone | None:
-        """Both ends, or None if one is not known."""
-        return _zone(self.low, self.high)
-
-
 def zone_at(found: Regimes, p: float) -> tuple[Estimate, Estimate, float, Mapping[str, str]]:
     """The zone of another level: its ends, the level that was used (0.95 of a lower crossing), and reasons.
 
@@ -210,70 +186,11 @@ def zone_at(found: Regimes, p: float) -> tuple[Estimate, Estimate, float, Mappin
     Raises:
         InputError: for a level outside (0, 1).
     """
-    _check_shares(p)
+    check_shares(p)
     _, height = meeting(found.samples)
     used = used_height(p, height) if found.crossing.value is not None else torch.full_like(height, p)
     low, high, why = ends(found.samples, used)
     return low, high, float(used[0]), why
-
-
-def recommended_gap(found: Regimes, p: float = GAP_LEVEL) -> Recommendation:
-    """Levels to leave out of training so that a network cannot learn to copy: the zone of level p = 0.5.
-
-    [sigma_C(p), sigma_W(p)]: from where every second noisy test point is in some shell to where the owner of a noisy
-    training point still has half of the weight.  It is wider than the danger zone of p = 0.95, which is a few percent
-    of the usual laws of levels: a network interpolates across so narrow a gap, from levels beside it at which it may
-    still copy.  Beyond p = 0.5 one of both conditions fails more often than it holds.  The level 0.5 is a default,
-    not calibrated: it has not been fitted to training runs.
-
-    Args:
-        found: what `regimes` returned.
-        p: the level of the zone.
-
-    Raises:
-        InputError: for a level outside (0, 1).
-    """
-    low, high, used, reasons = zone_at(found, p)
-    if reasons:
-        return Recommendation(low, high, used, " ".join(dict.fromkeys(reasons.values())))
-    assert low.value is not None and high.value is not None
-    why = (
-        f"Leave levels between {low.value:.3g} and {high.value:.3g} out of training. Below {low.value:.3g} fewer than "
-        f"{used:.0%} of noisy held-out images meet the shell of a training image, so what is learned there is not "
-        f"about single images; above {high.value:.3g} the most likely training image has less than {used:.0%} of the "
-        "weight, so that what is learned is an average of several. The gap is wider than the danger zone because a "
-        "network interpolates across a narrow one. The level is a default that has not been calibrated on trained "
-        "models."
-    )
-    return Recommendation(low, high, used, why)
-
-
-def recommended_ambient_level(found: Regimes, p: float = GAP_LEVEL) -> Recommendation:
-    """The noise to add to images once before training on them at all higher levels: the lower end of the gap.
-
-    Levels above it are learned from noisy copies, levels below it from clean images.  So it must not lie above the
-    level where copying begins, or dangerous levels would still see clean images; and the more noise the copies hold,
-    the less of a single image they give away.  Both leave sigma_C(p), the lower end of `recommended_gap`.
-
-    Args:
-        found: what `regimes` returned.
-        p: the level of the zone.
-
-    Raises:
-        InputError: for a level outside (0, 1).
-    """
-    low, _, used, reasons = zone_at(found, p)
-    if "low" in reasons:
-        return Recommendation(low, low, used, reasons["low"])
-    assert low.value is not None
-    why = (
-        f"Add noise of level {low.value:.3g} to every image once, and learn all higher levels from these copies. "
-        f"Levels below {low.value:.3g} still see clean images, which is safe where fewer than {used:.0%} of noisy "
-        "held-out images meet the shell of a training image; a lower level would hide less of each image, a higher "
-        "one would show clean images at levels where copying begins. The level is a default that has not been "
-        "calibrated on trained models."
-    )
-    return Recommendation(low, low, used, why)
 
 
 def zone_without_noise(
@@ -344,7 +261,8 @@ def share_removed(zone: Zone, law: Law) -> float:
     return share
 
 
-def _zone(low: Estimate, high: Estimate) -> Zone | None:
+def zone_of(low: Estimate, high: Estimate) -> Zone | None:
+    """The interval of two ends, or None if one is not known or they are in the wrong order."""
     if low.value is None or high.value is None or low.value > high.value:
         return None
     return Zone(low.value, high.value)
@@ -359,7 +277,7 @@ def _check(
     confidence: float,
 ) -> None:
     normal_quantile(confidence)
-    _check_shares(*shares)
+    check_shares(*shares)
     if weight.shape[0] != len(sigma) or covered.shape[0] != len(sigma) or len(sigma) < 2:
         raise ValueError(
             f"curves need one row for each of 2 or more levels; got {len(sigma)} levels, {tuple(weight.shape)} and "
@@ -372,7 +290,12 @@ def _check(
         )
 
 
-def _check_shares(*shares: float) -> None:
+def check_shares(*shares: float) -> None:
+    """Refuse thresholds of the curves that are no shares.
+
+    Raises:
+        InputError: outside (0, 1).
+    """
     if not all(0 < share < 1 for share in shares):
         raise InputError(
             f"Levels of the curves must lie between 0 and 1, got {', '.join(f'{s:g}' for s in shares)}."

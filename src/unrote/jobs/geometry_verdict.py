@@ -11,15 +11,8 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
-from unrote.geometry.regimes import (
-    Recommendation,
-    Regimes,
-    Zone,
-    recommended_ambient_level,
-    recommended_gap,
-    regimes,
-    share_removed,
-)
+from unrote.geometry.advice import Recommendation, recommended_ambient_level, recommended_gap
+from unrote.geometry.regimes import Regimes, Zone, regimes, share_removed
 from unrote.jobs.audit_page import groups_of
 from unrote.jobs.cures import Cures, check_cures
 from unrote.jobs.ground import Ground, flat_images
@@ -272,6 +265,7 @@ def results_of(ground: Ground, curves: Curves, found: Findings, notes: tuple[str
     tree["danger_zone"] |= {"level": r.level, "asked": r.asked, "share_of_training_levels": found.zone_share}
     tree["recommended_gap"] |= {
         "level": found.gap.level,
+        "weight_level": found.gap.weight,
         "share_of_training_levels": found.gap_share,
         "why": found.gap.why,
     }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unrote.contracts import Estimate
 from unrote.geometry.posterior import weight_curve
-from unrote.geometry.regimes import Zone, recommended_gap, regimes, share_removed
+from unrote.geometry.regimes import Zone, regimes, share_removed, zone_at, zone_of
 from unrote.geometry.shells import Shell, coverage
 from unrote.jobs.cures import Cures
 from unrote.jobs.demonstration import configuration, digits, plan_of
@@ -56,12 +56,13 @@ def configurations(scale: str) -> Sequence[Mapping[str, Any]]:
 
 
 def recommended(x: Tensor, fresh: Tensor, seed: int) -> Zone:
-    """What the geometry of these images recommends to leave out, before anything is trained."""
+    """What the geometry of these images recommended to leave out when this was fixed: the zone of level .5."""
     levels = log_levels(0.05, 20.0, 72)
     g = torch.Generator().manual_seed(seed)
     weight = weight_curve(x, levels, g, base=None, draws=32).maximum
     covered = coverage(x, fresh, levels, Shell(x[0].numel()), g)
-    zone = recommended_gap(regimes(levels, weight, covered, count=len(x), generator=g, repeats=2)).zone
+    low, high, _, _ = zone_at(regimes(levels, weight, covered, count=len(x), generator=g, repeats=2), 0.5)
+    zone = zone_of(low, high)
     assert zone is not None
     return zone
 

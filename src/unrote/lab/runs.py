@@ -38,6 +38,7 @@ PLACES = {
     "crossover/scale": "unrote.lab.crossover.scale",
     "crossover/law": "unrote.lab.crossover.law",
     "wild_middle/forecast": "unrote.lab.wild_middle.forecast",
+    "wild_middle/recommended": "unrote.lab.wild_middle.recommended",
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
 }

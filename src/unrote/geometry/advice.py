@@ -1,0 +1,114 @@
+"""What to do about a danger zone: levels to leave out of training, and the noise of noisy copies.
+
+The two thresholds come from trained networks: `unrote reproduce wild_middle/forecast` measured at which levels a small
+U-Net copies, on many data sets, and the pair whose zones fit best on every second data set stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unrote.contracts import Estimate
+from unrote.geometry.crossings import ends
+from unrote.geometry.regimes import Regimes, Zone, check_shares, zone_of
+
+COVERED = 0.05
+"""Coverage at the lower end of the recommended gap."""
+WEIGHT = 0.8
+"""Posterior weight at its upper end."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, and why.
+
+    Args:
+        low, high: the levels to leave out of training, or the one ambient level twice.
+        level: coverage at the lower end.
+        why: the reasoning, for the reader of a report; where an end is None, the reason.
+        weight: posterior weight at the upper end, None where there is no upper end.
+    """
+
+    low: Estimate
+    high: Estimate
+    level: float
+    why: str
+    weight: float | None = None
+
+    @property
+    def zone(self) -> Zone | None:
+        """Both ends, or None if one is not known."""
+        return zone_of(self.low, self.high)
+
+
+def recommended_gap(found: Regimes, covered: float = COVERED, weight: float = WEIGHT) -> Recommendation:
+    """Levels to leave out of training so that a network cannot learn to copy: [sigma_C(covered), sigma_W(weight)].
+
+    From where a few noisy test points are in some training point's shell, for those it can copy, to where the owner
+    of a noisy training point begins to share its weight.  It is wider than the danger zone, and reaches further down
+    than up: trained networks copy below the level at which both curves are high, and hardly above it.
+
+    Args:
+        found: what `regimes` returned.
+        covered: coverage at the lower end.
+        weight: posterior weight at the upper end.
+
+    Raises:
+        InputError: for thresholds outside (0, 1).
+    """
+    check_shares(covered, weight)
+    low, _, below = ends(found.samples, torch.full_like(found.samples.covered[0], covered))
+    _, high, above = ends(found.samples, torch.full_like(found.samples.weight[0], weight))
+    reasons = [
+        *(below[key] for key in below if key == "low"),
+        *(above[key] for key in above if key == "high"),
+    ]
+    if reasons:
+        return Recommendation(low, high, covered, " ".join(reasons), weight)
+    assert low.value is not None and high.value is not None
+    if low.value >= high.value:
+        why = (
+            f"Coverage reaches {covered:.0%} only at {low.value:.3g}, where the posterior weight is below {weight:.0%} "
+            "already: there is no level at which single images are both met and owned, and nothing to leave out."
+        )
+        return Recommendation(low, high, covered, why, weight)
+    why = (
+        f"Leave levels between {low.value:.3g} and {high.value:.3g} out of training. Below {low.value:.3g} fewer than "
+        f"{covered:.0%} of noisy held-out images meet the shell of a training image, so what is learned there is not "
+        f"about single images; above {high.value:.3g} the most likely training image has less than {weight:.0%} of "
+        "the weight, so that what is learned is an average of several. Both thresholds were calibrated on where small "
+        "U-Nets copy (wild_middle/forecast); the gap is wider than the danger zone because networks copy below it, "
+        "too."
+    )
+    return Recommendation(low, high, covered, why, weight)
+
+
+def recommended_ambient_level(found: Regimes, covered: float = COVERED) -> Recommendation:
+    """The noise to add to images once before training on them at all higher levels: the lower end of the gap.
+
+    Levels above it are learned from noisy copies, levels below it from clean images.  So it must not lie above the
+    level where copying begins, or dangerous levels would still see clean images; and the more noise the copies hold,
+    the less of a single image they give away.  Both leave sigma_C(covered), the lower end of `recommended_gap`.
+
+    Args:
+        found: what `regimes` returned.
+        covered: coverage at the level.
+
+    Raises:
+        InputError: for a threshold outside (0, 1).
+    """
+    check_shares(covered)
+    low, _, reasons = ends(found.samples, torch.full_like(found.samples.covered[0], covered))
+    if "low" in reasons:
+        return Recommendation(low, low, covered, reasons["low"])
+    assert low.value is not None
+    why = (
+        f"Add noise of level {low.value:.3g} to every image once, and learn all higher levels from these copies. "
+        f"Levels below {low.value:.3g} still see clean images, which is safe where fewer than {covered:.0%} of noisy "
+        "held-out images meet the shell of a training image; a lower level would hide less of each image, a higher "
+        "one would show clean images at levels where copying begins. Where copying begins was calibrated on trained "
+        "networks, how much a noisy copy helps was not."
+    )
+    return Recommendation(low, low, covered, why)
