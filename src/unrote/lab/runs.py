@@ -39,10 +39,13 @@ PLACES = {
     "crossover/law": "unrote.lab.crossover.law",
     "wild_middle/forecast": "unrote.lab.wild_middle.forecast",
     "wild_middle/recommended": "unrote.lab.wild_middle.recommended",
+    "wild_middle/levels": "unrote.lab.wild_middle.levels",
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
+SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}
+"""Names for a part of an experiment, which is run whole: both parts are asked of the same networks."""
 
 LEDGER = Path(__file__).with_name("ledger")
 
@@ -108,7 +111,7 @@ def experiment(name: str) -> Experiment:
 def named(name: str) -> list[Experiment]:
     """The experiment of a name, or all of a group: `crossover` is every crossover/..."""
     group = [known for known in PLACES if known.startswith(f"{name}/")]
-    return [experiment(one) for one in group or [name]]
+    return [experiment(one) for one in group or [SAME_RUNS.get(name, name)]]
 
 
 def reproduce(options: ReproduceOptions) -> Reproduction:
