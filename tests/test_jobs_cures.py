@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from unrote.contracts import InputError
 from unrote.jobs import TrainOptions, train
-from unrote.jobs.cures import Cures, check_cures, cures_of, sentences, share, told
+from unrote.jobs.cures import Cures, check_cures, recipes_of, sentences, share, told
 from unrote.jobs.fitting import fit
 from unrote.jobs.training import plan_of, read_data
 from unrote.noise.levels import LogNormal
@@ -116,7 +116,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_cured_run_goes_on_to_the_same_bits_and_not_with_another_gap(tmp_path):
     given = options(recipe="gap+ambient", gap=(0.3, 0.4), ambient=0.5)
     data, _ = read_data(given)
-    plan = replace(plan_of(given, cpu=True), cures=cures_of(given))
+    plan = replace(plan_of(given, cpu=True), cures=recipes_of(given)[given.recipe])
     whole, partly = tmp_path / "whole", tmp_path / "partly"
     whole.mkdir()
     partly.mkdir()

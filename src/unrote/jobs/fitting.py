@@ -21,6 +21,7 @@ from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
 from unrote.jobs.checking import check_name
 from unrote.jobs.comparing import Reference
 from unrote.jobs.cures import Cures, told
+from unrote.jobs.dummies import RealImages, labelled, total_classes
 from unrote.jobs.levels import EVERYWHERE, at_once, sampling_levels, within
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.estimate import estimate, wilson
@@ -38,6 +39,9 @@ LAW = LogNormal()
 MONITORED = 2048
 """Images of each set on which losses are measured; noise and levels are the same at every step."""
 
+
+Quality = Callable[[Tensor], Estimate]
+"""Samples in [-1, 1] (n,C,H,W) -> how good they are."""
 
 HOPELESS = 1000.0
 """Loss from which a run is given up; preconditioned losses have unit scale at every level."""
@@ -106,12 +110,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run at one step, averaged weights: errors weighted as in training, and copies among samples."""
+    """A run at one step, averaged weights: errors weighted as in training, copies among samples, their quality."""
 
     step: int
     train_loss: Estimate
     validation_loss: Estimate
     copy_ratio: Estimate
+    frechet_distance: Estimate | None = None
 
 
 def measured_steps(options: Options, count: int) -> list[int]:
@@ -134,25 +139,28 @@ def fit(
     folder: Path,
     tell: Callable[[int], None],
     device: torch.device | str = "cpu",
+    quality: Quality | None = None,
 ) -> tuple[Denoiser, list[Measurement]]:
     """Train by a plan and measure on the way; an interrupted run in the same folder goes on where it was.
 
     Args:
         folder: gets run.json, history.json and checkpoints.
         tell: called with the number of steps that were just done.
+        quality: also measured of the samples.
 
     Returns:
         the denoiser with averaged weights, and its measurements.
     """
+    write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
+    real, total = data.classes, total_classes(plan, data.classes)
+    if plan.cures.dummies:
+        data = labelled(data, total)
     denoiser = (
-        build(plan.network, data.x.shape[1:], data.classes, plan.seed)
-        if plan.start is None
-        else plan.start.denoiser
+        build(plan.network, data.x.shape[1:], total, plan.seed) if plan.start is None else plan.start.denoiser
     )
     examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
     recipe = within(baseline(examples, LAW, denoiser.weight), plan.known)
-    recipe = plan.cures.intervention(plan.seed + 4)(recipe)
-    write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
+    recipe = plan.cures.intervention(plan.seed + 4, real)(recipe)
     resume = latest_checkpoint(folder)
     generator = torch.Generator().manual_seed(plan.seed + 1)
     history: list[Measurement] = []
@@ -170,9 +178,8 @@ def fit(
         done, ema = tick.step, tick.state.ema
         if tick.step in wanted:
             ema = tick.state.ema
-            history.append(
-                measure(ema, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known)
-            )
+            measured = ema, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known
+            history.append(measure(*measured, quality))
             check_converging(history[-1], plan)
             # History first: after a kill between the two it is cut back to the checkpoint.
             write_history(history, folder)
@@ -189,6 +196,7 @@ def measure(
     step: int,
     device: torch.device | str,
     known: tuple[float, float] = EVERYWHERE,
+    quality: Quality | None = None,
 ) -> Measurement:
     """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step).
 
@@ -198,6 +206,7 @@ def measure(
         samples: how many are drawn.
         seed: of levels, noise and samples.
         known: the lowest and the highest level that the denoiser knows.
+        quality: also measured of the samples.
     """
 
     def loss(x: Tensor, label: Tensor | None) -> Estimate:
@@ -212,12 +221,14 @@ def measure(
         )
         return estimate(values.double().cpu())
 
-    copied = copies_of(draw(denoiser, data, samples, seed, device, known), data.reference)
+    drawn = draw(denoiser, data, samples, seed, device, known)
+    copied = copies_of(drawn, data.reference)
     return Measurement(
         step,
         loss(data.x, data.label),
         loss(data.held_out, data.held_out_label),
         wilson(int(copied.sum()), len(copied)),
+        None if quality is None else quality(drawn),
     )
 
 
@@ -269,6 +280,7 @@ def copies_of(samples: Tensor, reference: Reference) -> Tensor:
 
 def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     """What a run folder says of itself: enough to rebuild its denoiser."""
+    spare = {"real_classes": data.classes} if plan.cures.dummies else {}
     return {
         "format": 1,
         "network": describe(plan.network) if plan.start is None else plan.start.card.build,
@@ -276,7 +288,8 @@ def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
         if own(plan)
         else {"kind": "as the model's"},
         "shape": list(data.x.shape[1:]),
-        "classes": data.classes,
+        "classes": total_classes(plan, data.classes),
+        **spare,
         "options": asdict(plan.options),
         "interventions": told(plan.cures, LAW, plan.known),
         "seed": plan.seed,
@@ -343,6 +356,9 @@ def read_run(model: Path, averaged: bool = True) -> tuple[Any, Card, dict[str, A
             f"{model} holds no checkpoint (step-*.safetensors); train longer, or name another run."
         )
     load_denoiser_weights(denoiser, checkpoint, averaged)
+    if "real_classes" in said:
+        denoiser = RealImages(denoiser, said["real_classes"], said["classes"])
+        card = replace(card, classes=said["real_classes"])
     return denoiser.eval(), card, said, checkpoint
 
 
@@ -355,9 +371,8 @@ def read_history(folder: Path) -> list[Measurement]:
     """The measurements that a run folder holds."""
     path = folder / "history.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [
-        Measurement(
-            row["step"], *(Estimate(**row[k]) for k in ("train_loss", "validation_loss", "copy_ratio"))
-        )
-        for row in rows
-    ]
+
+    def read(value: Any) -> Any:
+        return Estimate(**value) if isinstance(value, dict) else value
+
+    return [Measurement(**{name: read(value) for name, value in row.items()}) for row in rows]

@@ -151,14 +151,18 @@ class TrainOptions(Gate, Seeded, Device, Common):
     train: str
     """The training set (see `unrote --help`)."""
     test: str | None = None
-    """Held-out real images for the validation loss and the calibration; else a tenth is held out."""
+    """Held-out real images for the validation loss and the quality of samples; else a tenth is held out."""
     out: Path = Path("run")
-    recipe: Literal["baseline", "gap", "ambient", "gap+ambient"] = "baseline"
-    """How examples and levels are drawn; baseline is EDM's training, the others are cures for copying."""
+    recipe: str = "baseline"
+    """How examples and levels are drawn. baseline is EDM's training; gap, dummy, ambient and noisy-only are cures
+    for copying, of which + joins several (gap+ambient). A comma lists recipes to compare (baseline,gap)."""
     gap: tuple[float, float] | None = None
-    """Of the recipe gap: the lowest and the highest noise level to leave out (sigma, pixels -1 to 1)."""
+    """Of the cure gap: the lowest and the highest noise level to leave out (sigma, pixels -1 to 1)."""
+    gap_rule: Literal["reject", "skip"] = "reject"
+    """What becomes of updates that fall into the gap: reject draws their level again, so that the other levels are
+    trained more often; skip drops the row, so that they are trained as often as without a gap."""
     ambient: float | None = None
-    """Of the recipe ambient: the noise level above which noisy copies are learned from (sigma, pixels -1 to 1)."""
+    """Of the cures ambient and noisy-only: the noise of the noisy copies (sigma, pixels -1 to 1)."""
     from_model: Annotated[Path | None, arg(name="from")] = None
     """Start from a trained model, spelled like --model of `unrote probe`, and not from random weights."""
     network: Literal["mlp", "unet"] = "mlp"
@@ -185,6 +189,11 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Samples drawn at every checkpoint to measure copying."""
     checkpoints: int = 10
     """How many times, spread over the steps, the run is measured and saved."""
+    stop_early: bool = False
+    """Keep the measured step with the lowest loss on held-out images, and nothing after it."""
+    features: str | None = None
+    """Also the Frechet distance of the samples to --test, in features spelled as for `unrote audit`: pixels, pca:16,
+    classifier, dinov2:FOLDER and so on."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision on a GPU; on a CPU it is slower."""
     duplicate_threshold: float = 0.08

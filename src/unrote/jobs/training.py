@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,9 +17,8 @@ from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_name, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
-from unrote.jobs.cures import check_cures, cures_of, sentences, told
-from unrote.jobs.fitting import LAW, Measurement, Plan, Start, TrainingSet, fit
-from unrote.jobs.models import Description, check_classes, check_fits, read_model
+from unrote.jobs.cures import check_cures, recipes_of, removed, sentences, told
+from unrote.jobs.fitting import LAW, Measurement, Plan, Quality, TrainingSet, fit
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
     check_free,
@@ -31,11 +30,16 @@ from unrote.jobs.output import (
     workspace,
     write_document,
 )
+from unrote.jobs.training_quality import check_features, quality_of
+from unrote.jobs.training_start import check_depth, start_of
 from unrote.report import blocks, plots
-from unrote.report.format import percent, ratio
+from unrote.report.format import percent, quantity, ratio
 from unrote.report.page import write
-from unrote.train.checkpoints import latest_checkpoint
+from unrote.train.checkpoints import checkpoint_path, latest_checkpoint
 from unrote.train.loop import Diverged, Options
+
+if TYPE_CHECKING:
+    from unrote.jobs.training_runs import Runs
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,19 @@ class Training:
         content: what result.json holds.
         out: the run folder.
         done: what was done against copying, in words.
+        kept: the measurement whose weights were kept; the last one unless the run was stopped early.
     """
 
     history: tuple[Measurement, ...]
     content: dict[str, Any]
     out: Path
-    done: tuple[str, ...] = ()
+    done: tuple[str, ...]
+    kept: Measurement
 
     @property
     def copy_ratio(self) -> Estimate:
-        """The share of copies among the samples of the last checkpoint."""
-        return self.history[-1].copy_ratio
+        """The share of copies among the samples of the weights that were kept."""
+        return self.kept.copy_ratio
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json."""
@@ -68,100 +74,109 @@ class Training:
         rows = [
             f"  step {m.step:>8,}  loss on training images {m.train_loss.value:.4f}  on held-out images "
             f"{m.validation_loss.value:.4f}  copies {ratio(m.copy_ratio)}"
+            + ("" if m.frechet_distance is None else f"  Frechet distance {quantity(m.frechet_distance)}")
             for m in self.history
         ]
-        return "\n".join(
-            [sentence(self.history), *self.done, "", *rows, "", f"report: {self.out / 'report.html'}"]
-        )
+        said = sentence(self.history, self.kept)
+        return "\n".join([said, *self.done, "", *rows, "", f"report: {self.out / 'report.html'}"])
 
 
-def train(options: TrainOptions) -> Training:
-    """Train by a recipe and measure on the way; an interrupted run goes on where it was.
+@dataclass(frozen=True)
+class Workshop:
+    """What the runs of one command share.
+
+    Args:
+        data: training and held-out images.
+        inputs: the same as result.json names them.
+        quality: what is also measured of samples, or None.
+        device: where networks run.
+    """
+
+    data: TrainingSet
+    inputs: dict[str, Any]
+    quality: Quality | None
+    device: torch.device
+
+
+def train(options: TrainOptions) -> Training | Runs:
+    """Train by one recipe, or by several to compare; an interrupted run goes on where it was.
 
     Raises:
         InputError: if an input cannot be used, or training diverges.
     """
+    from unrote.jobs.training_runs import train_each
+
     check_options(options)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
-    cures = cures_of(options)
-    check_cures(cures, LAW)
+    check_features(options)
+    recipes = recipes_of(options)
+    for cures in recipes.values():
+        check_cures(cures, LAW)
     device = device_of(options.device)
     data, inputs = read_data(options)
-    plan = replace(plan_of(options, cpu=device.type == "cpu"), cures=cures)
+    plans = {name: replace(plan_of(options, device.type == "cpu"), cures=c) for name, c in recipes.items()}
     if options.from_model is None:
-        check_depth(plan.network, max(data.x.shape[2:]))
+        check_depth(plan_of(options, True).network, max(data.x.shape[2:]))
     else:
-        start, said = start_of(options, data)
-        plan, inputs = replace(plan, start=start), inputs | {"model": said.as_json()}
-        check_cures(cures, LAW, plan.known)
+        starts = {name: start_of(options, data, cures) for name, cures in recipes.items()}
+        plans = {name: replace(plan, start=starts[name][0]) for name, plan in plans.items()}
+        inputs |= {"model": next(iter(starts.values()))[1].as_json()}
+        for plan in plans.values():
+            check_cures(plan.cures, LAW, plan.known)
+    shop = Workshop(data, inputs, quality_of(data, options), device)
     identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
-    with workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder:
-        with progress("training steps", options.steps) as advance:
-            _, history = fit(data, plan, folder, advance, device)
-        results = results_of(history) | {"interventions": told(cures, LAW, plan.known)}
-        content = document("train", inputs, options, results)
-        made = Training(tuple(history), content, options.out, sentences(cures, LAW, plan.known))
-        write(_page(made, options), folder / "report.html")
-        write_document(content, folder)
+    with (
+        workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder,
+        progress("training steps", options.steps * len(plans)) as advance,
+    ):
+        if len(plans) > 1:
+            return train_each(plans, shop, options, folder, advance)
+        (plan,) = plans.values()
+        made = train_one(plan, shop, options, folder, advance)
+        keep_until(made.kept.step, folder)
+        return made
+
+
+def train_one(
+    plan: Plan, shop: Workshop, options: TrainOptions, folder: Path, advance: Callable[[int], None]
+) -> Training:
+    """One run in its folder, with its page.
+
+    Args:
+        options: of this run alone; its `out` is where the folder will be.
+    """
+    _, history = fit(shop.data, plan, folder, advance, shop.device, shop.quality)
+    kept = lowest_held_out(history) if options.stop_early else history[-1]
+    results = results_of(history, kept) | {
+        "interventions": told(plan.cures, LAW, plan.known),
+        "share_removed": removed(plan.cures, LAW, plan.known),
+    }
+    content = document("train", shop.inputs, options, results)
+    done = sentences(plan.cures, LAW, plan.known)
+    made = Training(tuple(history), content, options.out, done, kept)
+    write(_page(made, options), folder / "report.html")
+    write_document(content, folder)
     return made
 
 
-SHAPING = ("network", "width", "depth", "dropout")
-"""Options that a model to start from decides."""
+def lowest_held_out(history: Sequence[Measurement]) -> Measurement:
+    """The measurement with the lowest loss on held-out images, the first of several."""
+    return min(history, key=lambda m: m.validation_loss.value or 0.0)
 
 
-def start_of(options: TrainOptions, data: TrainingSet) -> tuple[Start, Description]:
-    """The model that --from names, if it can be trained on this data.
-
-    Raises:
-        InputError: if it cannot, or an option is given that the model decides.
-    """
-    assert options.from_model is not None
-    defaults = {field.name: field.default for field in fields(options)}
-    given = [f"--{name}" for name in SHAPING if getattr(options, name) != defaults[name]]
-    if given:
-        raise InputError(
-            f"{', '.join(given)} would be ignored, for --from {options.from_model} says how the network is built; "
-            "leave them out, or train from random weights without --from."
-        )
-    denoiser, said = read_model(options.from_model, flag="--from")
-    if not said.card.build:
-        raise InputError(
-            f"--from {options.from_model} holds a network that a run folder cannot describe; take the weights out with "
-            "`unrote convert` and start from that file."
-        )
-    check_fits(denoiser, said.card, data.reference)
-    if (said.card.classes is None) == options.conditional:
-        raise InputError(
-            f"--from {options.from_model} has no classes, so --conditional would be ignored; leave it out."
-            if options.conditional
-            else f"--from {options.from_model} is conditional (it has {said.card.classes} classes); add --conditional, "
-            "with labelled images."
-        )
-    if data.label is not None and data.held_out_label is not None:
-        check_classes(said.card, "--train", torch.cat([data.label, data.held_out_label]))
-    return Start(denoiser, said.card), said
+def keep_until(step: int, folder: Path) -> None:
+    """Take checkpoints away that are later than a step."""
+    for path in folder.glob("step-*.safetensors"):
+        if path.name > checkpoint_path(folder, step).name:
+            path.unlink()
 
 
 def has_checkpoint(folder: Path, error: BaseException) -> bool:
     """Whether a failed run left something to go on from; one that diverged would do so again."""
-    return not isinstance(error, Diverged) and latest_checkpoint(folder) is not None
-
-
-def check_depth(network: MLP | UNet, side: int) -> None:
-    """Refuse a U-Net that would halve images of a single pixel, for it would pad them to many times their size.
-
-    Raises:
-        InputError: naming the largest depth.
-    """
-    largest = (side - 1).bit_length() + 1
-    if isinstance(network, UNet) and not 1 <= len(network.channels) <= largest:
-        raise InputError(
-            f"A U-Net of depth {len(network.channels)} cannot be built for images of {side} pixels, which each "
-            f"level halves: --depth lies between 1 and {largest}."
-        )
+    places = [folder, *(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+    return not isinstance(error, Diverged) and any(latest_checkpoint(place) is not None for place in places)
 
 
 def read_data(options: TrainOptions) -> tuple[TrainingSet, dict[str, Any]]:
@@ -238,28 +253,39 @@ def plan_of(options: TrainOptions, cpu: bool) -> Plan:
     )
 
 
-def results_of(history: Sequence[Measurement]) -> dict[str, Any]:
+def results_of(history: Sequence[Measurement], kept: Measurement) -> dict[str, Any]:
     """The keys of result.json."""
-    return {
+    last, best = history[-1], lowest_held_out(history)
+    found: dict[str, Any] = {
         "steps": [m.step for m in history],
         "train_loss": curve([m.train_loss for m in history]),
         "validation_loss": curve([m.validation_loss for m in history]),
         "copy_ratio": curve([m.copy_ratio for m in history]),
         "weights": "moving average",
-        "stopped_at": history[-1].step,
-        "stopped_because": "all steps were done",
+        "stopped_at": kept.step,
+        "stopped_because": "all steps were done"
+        if kept is last
+        else f"of {len(history)} measured steps the loss on held-out images was lowest there; training went on to "
+        f"step {last.step}, and what came after was thrown away",
+        "lowest_validation_loss": asdict(best),
     }
+    distances = [m.frechet_distance for m in history if m.frechet_distance is not None]
+    return found | ({"frechet_distance": curve(distances)} if distances else {})
 
 
-def sentence(history: Sequence[Measurement]) -> str:
+def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
     """What the run did, in one sentence."""
-    last = history[-1]
     found = next((m.step for m in history if m.copy_ratio.value), None)
-    if found is None:
-        return f"After {last.step:,} steps no sample is a copy: {ratio(last.copy_ratio)}."
+    after = f"After {kept.step:,} steps"
+    if kept is not history[-1]:
+        after += f" of {history[-1].step:,}, where the loss on held-out images was lowest,"
+    if not kept.copy_ratio.value:
+        later = "" if found is None else f"; later, at step {found:,}, some were"
+        if found is not None and found < kept.step:
+            later = f"; at step {found:,} some were"
+        return f"{after} no sample is a copy: {ratio(kept.copy_ratio)}{later}."
     return (
-        f"After {last.step:,} steps {ratio(last.copy_ratio)} of the samples are copies; the first were seen at "
-        f"step {found:,}."
+        f"{after} {ratio(kept.copy_ratio)} of the samples are copies; the first were seen at step {found:,}."
     )
 
 
@@ -315,24 +341,28 @@ def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequen
 
 
 def _page(made: Training, options: TrainOptions) -> blocks.Page:
-    history, content = made.history, made.content
-    last = history[-1]
-    alarm = bool(last.copy_ratio.low and last.copy_ratio.low > 0 and last.copy_ratio.value)
+    history, content, kept = made.history, made.content, made.kept
+    alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
     verdict = blocks.Verdict(
-        sentence(history),
+        sentence(history, kept),
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
         (
             *made.done,
             "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
         ),
-        (blocks.KeyFigure("copies at the end", last.copy_ratio),),
+        (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
     )
-    rows = tuple((m.step, m.train_loss, m.validation_loss, m.copy_ratio) for m in history)
+    measured = history[-1].frechet_distance is not None
+    rows = tuple(
+        (m.step, m.train_loss, m.validation_loss, m.copy_ratio) + ((m.frechet_distance,) if measured else ())
+        for m in history
+    )
     columns = (
         blocks.Column("step"),
         blocks.Column("loss on training images"),
         blocks.Column("loss on held-out images"),
         blocks.Column("copies", ratio),
+        *((blocks.Column("Frechet distance"),) if measured else ()),
     )
     return blocks.Page(
         title="Training run",
