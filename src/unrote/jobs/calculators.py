@@ -9,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True, kw_only=True)
-class Formula:
-    """What every calculator takes; nothing is written."""
-
-    json: bool = False
-    """Print the result, and nothing else, as JSON on standard output."""
+from unrote.jobs.calculators_ambient import AMBIENT
+from unrote.jobs.formula import Calculator
+from unrote.jobs.formula import Formula as Formula  # noqa: PLC0414  (part of this module's words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,23 +239,6 @@ class LocalityBoundOptions(Formula):
     """How often the sum is taken by parts; 1 is the theorem."""
 
 
-@dataclass(frozen=True)
-class Calculator:
-    """One formula.
-
-    Args:
-        name: on the command line.
-        options: what it takes.
-        place: `module:function`, loaded when it is used.
-        summary: one line.
-    """
-
-    name: str
-    options: type[Formula]
-    place: str
-    summary: str
-
-
 _EDGE = "unrote.jobs.formulas_edge"
 _CALM = "unrote.jobs.formulas_calm"
 
@@ -322,6 +301,7 @@ CALCULATORS = (
         "cosine-bound", CosineBoundOptions, f"{_CALM}:alignment", "flow matching's velocity towards one point"
     ),
     Calculator("locality-bound", LocalityBoundOptions, f"{_CALM}:decay", "how far a linear denoiser looks"),
+    *AMBIENT,
     Calculator("noise-units", NoiseUnitsOptions, f"{_EDGE}:noise_units", "one noise level in every unit"),
 )
 
