@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
@@ -41,6 +41,10 @@ class Subset:
     x: Float[Tensor, "N C H W"]
     fresh: Float[Tensor, "Q C H W"]
     pool: Images
+
+    def whole(self) -> Float[Tensor, "M C H W"]:
+        """The pool on the scale of the training images."""
+        return to_unit(self.pool.pixels, self.pool.value_range)
 
 
 def setting(name: str, count: int, fresh: int, seed: int, label: int | None = None) -> dict[str, Any]:
@@ -99,6 +103,25 @@ def subset(asked: Mapping[str, Any]) -> Subset:
         to_unit(others.pixels[rest[:fresh]], others.value_range),
         images,
     )
+
+
+def to_others(x: Float[Tensor, "N D"], rows: Int[Tensor, " n"]) -> Float[Tensor, "n M"]:
+    """Distances of some training points to all others, M = N - 1, float64, in the order of the others.
+
+    Args:
+        x: training points (N,D).
+        rows: which of them (n,).
+    """
+    middle = x.mean(0).double()
+    base = x[rows].double() - middle
+    own = base.square().sum(1)[:, None]
+    parts = []
+    for part in x.split(4096):
+        wide = part.double() - middle
+        parts.append(own + wide.square().sum(1) - 2 * base @ wide.T)
+    apart = torch.cat(parts, 1)
+    others = torch.arange(len(x)) != rows[:, None]
+    return apart[others].reshape(len(rows), -1).clamp_min(0).sqrt()
 
 
 def ends(found: Estimate) -> tuple[float, float]:

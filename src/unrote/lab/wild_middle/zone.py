@@ -27,6 +27,7 @@ from unrote.lab.wild_middle.subsets import (
     ends,
     setting,
     subset,
+    to_others,
 )
 from unrote.lab.wild_middle.zone_figures import show
 from unrote.measure.estimate import estimate
@@ -104,11 +105,8 @@ def at_height(found: Regimes, p: float) -> tuple[float | None, float | None]:
 
 def quiet(drawn: Subset, shell: Shell, seed: int) -> list[float] | None:
     """The conservative zone from distances alone."""
-    x = drawn.x.flatten(1).double()
-    rows = torch.randperm(len(x), generator=stream(seed, "zone distances"))[:OTHERS]
-    square = x.square().sum(1)
-    apart = (square[rows, None] + square - 2 * x[rows] @ x.T).clamp_min(0)
-    others = apart[torch.arange(len(x)) != rows[:, None]].reshape(len(rows), -1).sqrt()
+    rows = torch.randperm(len(drawn.x), generator=stream(seed, "zone distances"))[:OTHERS]
+    others = to_others(drawn.x.flatten(1), rows)
     zone = zone_without_noise(nearest_distances(drawn.x, drawn.fresh), others, shell)
     return None if zone is None else [zone.low, zone.high]
 
