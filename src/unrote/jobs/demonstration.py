@@ -1,7 +1,8 @@
-"""`unrote demo`: the same network on few and on many digits, and everything measured about both."""
+"""`unrote demo`: the geometry of a few digits, training on them with and without its gap, and whether it was right."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,63 +20,52 @@ from unrote.data.sources import Images, Provenance
 from unrote.denoise.compose import Precondition
 from unrote.denoise.exact import Empirical
 from unrote.denoise.networks import MLP
-from unrote.jobs.auditing import Audit, clear_blocks, examine, measure_held_out
+from unrote.jobs.auditing import clear_blocks, examine, measure_held_out
 from unrote.jobs.checking import check_options
 from unrote.jobs.comparing import Reference, part_of
+from unrote.jobs.cures import Cures, told
+from unrote.jobs.demo_check import Check, Pairs, Trained, check_of, pairs_of
+from unrote.jobs.demo_diagnosis import diagnose, gap_of, prediction
 from unrote.jobs.demo_page import demo_page
-from unrote.jobs.fitting import (
-    Measurement,
-    Plan,
-    TrainingSet,
-    as_compared,
-    draw,
-    fit,
-    read_denoiser,
-    read_history,
-)
+from unrote.jobs.demo_words import is_shown, named, remarks, sentence
+from unrote.jobs.fitting import LAW, Plan, TrainingSet, as_compared, draw, fit, read_denoiser, read_history
 from unrote.jobs.options import AuditOptions, DemoOptions
 from unrote.jobs.output import check_free, curve, document, progress, settings_of, workspace, write_document
-from unrote.jobs.probing import LevelCurves, choose, level_curves
+from unrote.jobs.probing import choose, level_curves
+from unrote.jobs.surveying import Survey
 from unrote.jobs.training import training_set
 from unrote.noise.levels import edm_levels
-from unrote.report.format import at_most, percent, ratio
+from unrote.report.format import ratio
 from unrote.report.page import write
 from unrote.sweeps import sweep
+from unrote.train.checkpoints import checkpoint_path
 from unrote.train.loop import Options
 
 DUPLICATES = 0.05
 """Digits are drawn in 17 grey levels on 64 pixels: at the audit's 0.08 different ones would count as alike."""
 MEASUREMENTS = 8
 POLL = 0.5
-"""Seconds between looks at how far the two training processes are."""
-SMALLEST_SHARE = 0.25
-"""What the small set must be copied to at least for the demonstration to have shown copying."""
-
-
-@dataclass(frozen=True)
-class Half:
-    """One of the two models: what it was trained on, and what was found.
-
-    Args:
-        count: training images.
-        history: losses and copies over training.
-        audited: the audit of its samples.
-        model, empirical: copies and errors level by level.
-    """
-
-    count: int
-    history: tuple[Measurement, ...]
-    audited: Audit
-    model: LevelCurves
-    empirical: LevelCurves
+"""Seconds between looks at how far the training processes are."""
+SHOWN = 12
+"""Samples of each model that the page shows beside their nearest training images."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The result of the demonstration."""
+    """The result of the demonstration.
 
-    small: Half
-    large: Half
+    Args:
+        survey: the geometry of the small set, computed before training.
+        models: what was trained, by name: small, gap (if one is recommended), large.
+        check: the geometry held against what training did.
+        shown: whether the small set was copied and the large one was not.
+        content: what result.json holds.
+        out: the folder with everything.
+    """
+
+    survey: Survey
+    models: Mapping[str, Trained]
+    check: Check
     shown: bool
     content: dict[str, Any]
     out: Path
@@ -85,19 +75,28 @@ class Demo:
         return self.content
 
     def summary(self) -> str:
-        """The two verdicts."""
+        """Diagnosis, cure and check, and the numbers behind them."""
         rows = [
-            f"  {half.count:>6,} training images: {ratio(half.audited.copy_ratio)} of the samples are copies; fresh "
-            f"digits: {ratio(half.audited.findings.main.calibration)}"
-            for half in (self.small, self.large)
+            f"  {named(name, model):>28}: {ratio(model.audited.copy_ratio)} of the samples are copies; fresh digits: "
+            f"{ratio(model.audited.findings.main.calibration)}"
+            for name, model in self.models.items()
         ]
+        said = (prediction(self.survey), *remarks(self.models, self.check))
         return "\n".join(
-            [self.content["results"]["verdict"], "", *rows, "", f"report: {self.out / 'report.html'}"]
+            [
+                self.content["results"]["verdict"],
+                "",
+                *rows,
+                "",
+                *said,
+                "",
+                f"report: {self.out / 'report.html'}",
+            ]
         )
 
 
 def demo(options: DemoOptions) -> Demo:
-    """Train twice, audit twice, probe twice, and write one page.
+    """Survey a few digits, train on them with and without the recommended gap, and on many; audit, probe, compare.
 
     Raises:
         InputError: if the sizes do not fit into the 1,797 digits.
@@ -105,36 +104,30 @@ def demo(options: DemoOptions) -> Demo:
     check_options(options)
     check_sizes(options)
     check_free(options.out, options.overwrite)
-    configurations = [
-        configuration(images, options.large, options.steps, options.samples, options.seed)
-        for images in (options.small, options.large)
-    ]
     identity = {"settings": settings_of(options), "seed": options.seed}
     with workspace(options.out, options.overwrite, identity) as folder:
-        runs = [
-            c | {"folder": str((folder / name).resolve())}
-            for c, name in zip(configurations, NAMES, strict=True)
-        ]
-        with watched([Path(run["folder"]) for run in runs], 2 * options.steps):
-            list(sweep(train_digits, runs, folder / "runs", workers=2))
-        small, large = (investigate(run, options) for run in runs)
-        shown = is_shown(small.audited, large.audited)
-        verdict = sentence(small.audited, large.audited, shown)
-        results = {
-            "verdict": verdict,
-            "copying_shown": shown,
-            "copy_ratio": {
-                name: half.audited.copy_ratio for name, half in zip(NAMES, (small, large), strict=True)
-            },
-        } | {name: results_of(half) for name, half in zip(NAMES, (small, large), strict=True)}
-        content = document("demo", {"digits": small.audited.reference.images.provenance}, options, results)
-        write(demo_page(small, large, verdict, shown, content), folder / "report.html")
+        survey = survey_of(options, folder)
+        announce(prediction(survey))
+        runs = runs_of(options, gap_of(survey), folder)
+        with watched([Path(run["folder"]) for run in runs.values()], len(runs) * options.steps):
+            # A process each, on two cores too: they share the cores to the end, where a third would run alone.
+            list(sweep(train_digits, list(runs.values()), folder / "runs", workers=len(runs)))
+        models = {name: investigate(run, options) for name, run in runs.items()}
+        check = compare(runs, models, survey)
+        shown = is_shown(models["small"].audited, models["large"].audited)
+        results = results_of(models, survey, check, shown)
+        if "gap" in runs:
+            results["gap"]["interventions"] = told(plan_of(runs["gap"]).cures, LAW)
+        origin = models["small"].audited.reference.images.provenance
+        content = document("demo", {"digits": origin}, options, results)
+        made = Demo(survey, models, check, shown, content, options.out)
+        write(demo_page(made, exhibits(runs, check)), folder / "report.html")
         write_document(content, folder)
         tidy(folder)
-    return Demo(small, large, shown, content, options.out)
+    return made
 
 
-NAMES = ("small", "large")
+NAMES = ("small", "gap", "large")
 
 
 def check_sizes(options: DemoOptions) -> None:
@@ -161,6 +154,23 @@ def configuration(images: int, pool: int, steps: int, samples: int, seed: int) -
     return {"images": images, "pool": pool, "steps": steps, "samples": samples, "seed": seed}
 
 
+def survey_of(options: DemoOptions, folder: Path) -> Survey:
+    """The geometry of the small set against the digits that are held out."""
+    run = configuration(options.small, options.large, options.steps, options.samples, options.seed)
+    reference, fresh = digits(run)
+    return diagnose(reference, fresh, DUPLICATES, options.seed, folder)
+
+
+def runs_of(options: DemoOptions, gap: tuple[float, float] | None, folder: Path) -> dict[str, dict[str, Any]]:
+    """What is trained, by name; without a gap there are two runs."""
+    small, large = (
+        configuration(images, options.large, options.steps, options.samples, options.seed)
+        for images in (options.small, options.large)
+    )
+    made = {"small": small} | ({} if gap is None else {"gap": small | {"gap": list(gap)}}) | {"large": large}
+    return {name: run | {"folder": str((folder / name).resolve())} for name, run in made.items()}
+
+
 def digits(run: Mapping[str, Any]) -> tuple[Reference, Images]:
     """Training images and held-out images of a run.
 
@@ -173,16 +183,17 @@ def digits(run: Mapping[str, Any]) -> tuple[Reference, Images]:
 
 
 def plan_of(run: Mapping[str, Any]) -> Plan:
-    """The network and settings of the demonstration; only the number of images differs between the two."""
-    steps = run["steps"]
+    """The network and settings of the demonstration; only images and the gap, where a run has one, differ."""
+    steps, gap = run["steps"], run.get("gap")
     options = Options(
         steps=steps, warmup_steps=min(200, steps // 10), tick_every=max(1, steps // 100), cpu=True
     )
-    return Plan(MLP(512, 3), options, MEASUREMENTS, run["samples"], run["seed"])
+    cures = Cures() if gap is None else Cures(gap=(gap[0], gap[1]))
+    return Plan(MLP(512, 3), options, MEASUREMENTS, run["samples"], run["seed"], cures=cures)
 
 
 def train_digits(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one of the two models in its folder; called in a process of its own."""
+    """Train one of the models in its folder; called in a process of its own."""
     folder = Path(run["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     reference, fresh = digits(run)
@@ -215,7 +226,7 @@ def count_copies(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def investigate(run: Mapping[str, Any], options: DemoOptions) -> Half:
+def investigate(run: Mapping[str, Any], options: DemoOptions) -> Trained:
     """Sample, audit and probe a trained model; table and page of the audit go beside the model."""
     place = Path(run["folder"])
     reference, fresh = digits(run)
@@ -237,7 +248,7 @@ def investigate(run: Mapping[str, Any], options: DemoOptions) -> Half:
     with progress("levels", 2 * len(levels)) as advance:
         model = level_curves(denoiser, points, reference, levels, run["seed"], advance)
         optimum = level_curves(Empirical(data.x), points, reference, levels, run["seed"], advance)
-    return Half(run["images"], tuple(read_history(place)), audited, model, optimum)
+    return Trained(run["images"], tuple(read_history(place)), audited, model, optimum)
 
 
 def sampled(denoiser: Precondition, data: TrainingSet, run: Mapping[str, Any]) -> Images:
@@ -255,54 +266,66 @@ def sampled(denoiser: Precondition, data: TrainingSet, run: Mapping[str, Any]) -
     return Images(spec=spec, pixels=pixels, value_range=(0.0, 255.0), names=names, provenance=origin)
 
 
-def share(found: Estimate) -> str:
-    """A copy ratio in a sentence; its interval stands below it on the page."""
-    assert found.value is not None and found.high is not None
-    return percent(found.value) if found.value else at_most(found.high)
+def compare(runs: Mapping[str, Mapping[str, Any]], models: Mapping[str, Trained], survey: Survey) -> Check:
+    """The geometry of the small set held against the models that were trained on it."""
+    denoisers = {
+        name: read_denoiser(Path(runs[name]["folder"]))[0] for name in ("small", "gap") if name in runs
+    }
+    return check_of(survey, denoisers, models, runs["small"]["seed"])
 
 
-def is_shown(small: Audit, large: Audit) -> bool:
-    """Whether copying appeared where it should and only there.
+def exhibits(runs: Mapping[str, Mapping[str, Any]], check: Check) -> dict[str, Pairs]:
+    """Samples of the models on the small set beside their nearest training images, the same seeds for each.
 
-    The small set must be copied by at least a quarter of the samples, the large one by no more than fresh
-    digits (the interval of the difference reaches 0), and the two intervals must not overlap.
+    Also of the model without the gap as it was at its lowest held-out loss, which has a checkpoint.
     """
-    a, b = small.findings.main, large.findings.main
-    assert a.ratio.low is not None and a.ratio.value is not None
-    assert b.ratio.high is not None and b.excess is not None and b.excess.low is not None
-    return a.ratio.value >= SMALLEST_SHARE and b.excess.low <= 0 and a.ratio.low > b.ratio.high
-
-
-def sentence(small: Audit, large: Audit, shown: bool) -> str:
-    """What the demonstration shows, or that it does not."""
-    a, b = small.findings.main.ratio, large.findings.main.ratio
-    counts = (len(small.reference.images), len(large.reference.images))
-    numbers = (
-        f"after {counts[0]:,} training images {share(a)} of its samples are copies, "
-        f"after {counts[1]:,} {share(b)}"
-    )
-    if shown:
-        return f"The same network learns by rote from few images and not from many: {numbers}."
-    return f"Copying did not appear as expected in this run: {numbers}. Nothing was tuned until it would."
-
-
-def results_of(half: Half) -> dict[str, Any]:
-    """What result.json says of one model."""
+    run = runs["small"]
+    reference, fresh = digits(run)
+    data = training_set(reference, fresh, False)
+    places = {name: Path(runs[name]["folder"]) for name in ("small", "gap") if name in runs}
+    places["stopped"] = checkpoint_path(places["small"], check.stopped.step)
     return {
-        "training_images": half.count,
-        "steps": [m.step for m in half.history],
-        "train_loss": curve([m.train_loss for m in half.history]),
-        "validation_loss": curve([m.validation_loss for m in half.history]),
-        "copy_ratio_over_steps": curve([m.copy_ratio for m in half.history]),
-        "audit": half.audited.content["results"],
-        "levels": edm_levels(18).tolist(),
-        **half.model.as_json(),
-        "empirical": half.empirical.as_json(),
+        name: pairs_of(read_denoiser(place)[0], data, min(SHOWN, run["samples"]), run["seed"])
+        for name, place in places.items()
     }
 
 
+def results_of(models: Mapping[str, Trained], survey: Survey, check: Check, shown: bool) -> dict[str, Any]:
+    """The keys of result.json."""
+    verdict = sentence(models["small"].audited, models["large"].audited, shown)
+    return {
+        "verdict": verdict,
+        "copying_shown": shown,
+        "copy_ratio": {name: model.audited.copy_ratio for name, model in models.items()},
+        "geometry": survey.content,
+        "check": check.as_json(),
+        **{name: trained_as_json(models[name]) if name in models else None for name in NAMES},
+    }
+
+
+def trained_as_json(model: Trained) -> dict[str, Any]:
+    """What result.json says of one model."""
+    return {
+        "training_images": model.count,
+        "steps": [m.step for m in model.history],
+        "train_loss": curve([m.train_loss for m in model.history]),
+        "validation_loss": curve([m.validation_loss for m in model.history]),
+        "copy_ratio_over_steps": curve([m.copy_ratio for m in model.history]),
+        "audit": model.audited.content["results"],
+        "levels": edm_levels(18).tolist(),
+        **model.model.as_json(),
+        "empirical": model.empirical.as_json(),
+    }
+
+
+def announce(text: str) -> None:
+    """Say something before the work goes on: on a terminal, like progress, and nowhere else."""
+    if sys.stderr.isatty():
+        print(f"{text}\n", file=sys.stderr, flush=True)
+
+
 def tidy(folder: Path) -> None:
-    """Leave the page, the result, the two tables and the two models."""
+    """Leave the page, the result, and the table and the last checkpoint of each model."""
     import shutil
 
     shutil.rmtree(folder / "runs", ignore_errors=True)
@@ -328,7 +351,7 @@ def watched(folders: Sequence[Path], total: int) -> Iterator[None]:
             advance(now - seen)
             seen = now
 
-    with progress("training both models, steps", total) as advance:
+    with progress("training all models, steps", total) as advance:
         thread = threading.Thread(target=watch, args=(advance,), daemon=True)
         thread.start()
         try:
