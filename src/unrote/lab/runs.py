@@ -46,6 +46,7 @@ PLACES = {
     "wild_middle/levels": "unrote.lab.wild_middle.levels",
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
+    "ambient/optima": "unrote.lab.ambient.optima",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}
