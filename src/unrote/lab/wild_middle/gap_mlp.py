@@ -13,7 +13,7 @@ from unrote.lab.wild_middle.gap_cures import BOTH, DUMMY, MUCH, PLAIN
 from unrote.lab.wild_middle.gap_figures import show
 from unrote.lab.wild_middle.gap_runs import run
 
-IMAGES, STEPS = 32, 2000
+IMAGES, STEPS = 32, 1200
 ZONES = tuple(f"zone .{p} reject" for p in ("95", "80", "50", "20", "05"))
 PLACES = (("below", "reject"), ("below", "skip"), ("lowest", "reject"), ("lowest", "skip"))
 TIMESTEPS = ("100-200 reject", "100-275 reject", "150-250 reject", "167-275 reject")
