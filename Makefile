@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help demo test test-all lint format bench claims clean
 help:
-	@echo "make demo      train on digits, watch copying start, open demo/report.html (3 minutes)"
+	@echo "make demo      predict copying of digits, train, cure, check: demo/report.html (a minute)"
 	@echo "make test      the test suite without slow tests"
 	@echo "make test-all  slow tests too (other seeds, real data, kills and resumes)"
 	@echo "make lint      ruff and mypy"

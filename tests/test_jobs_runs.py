@@ -1,4 +1,4 @@
-"""Training, probing and the demonstration, end to end on digits."""
+"""Training and probing, end to end on digits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from unrote.contracts import InputError
-from unrote.jobs import DemoOptions, ProbeOptions, TrainOptions, demo, fitting, probe, train
+from unrote.jobs import ProbeOptions, TrainOptions, fitting, probe, train
 from unrote.train.checkpoints import latest_checkpoint
 from unrote.train.loop import Options
 
@@ -158,24 +158,3 @@ def test_a_probe_refuses_what_is_no_run_and_another_shape(run, tmp_path) -> None
         probe(ProbeOptions(model=tmp_path, train="digits@64", test="digits@80", out=tmp_path / "p"))
     with pytest.raises(InputError, match="--resize"):
         probe(ProbeOptions(model=run, train="digits@64", test="digits@80", out=tmp_path / "p", resize=16))
-
-
-def test_a_demonstration_that_shows_nothing_says_so(tmp_path) -> None:
-    made = demo(DemoOptions(out=tmp_path / "demo", steps=100, samples=32, large=128))
-    assert made.content["results"]["copying_shown"] is False
-    assert "did not appear" in made.summary()
-    page = (tmp_path / "demo" / "report.html").read_text()
-    assert "did not appear" in page
-    assert (tmp_path / "demo" / "small" / "samples.parquet").exists()
-    assert not (tmp_path / "demo" / "runs").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_demonstration_shows_copying_at_other_seeds(tmp_path, seed) -> None:
-    result = demo(DemoOptions(out=tmp_path / "demo", seed=seed)).content["results"]
-    small, large = result["copy_ratio"]["small"], result["copy_ratio"]["large"]
-    assert small["value"] >= 0.25
-    assert small["low"] > large["high"]
-    assert result["large"]["audit"]["excess_over_calibration"]["low"] <= 0
-    assert result["copying_shown"] is True

@@ -11,21 +11,26 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Denoiser, Estimate
+from unrote.data.pixels import to_unit
+from unrote.data.sources import Images
 from unrote.denoise.exact import Empirical
 from unrote.geometry.regimes import Zone
 from unrote.jobs.auditing import Audit
 from unrote.jobs.comparing import Reference
 from unrote.jobs.demo_diagnosis import gap_of
-from unrote.jobs.fitting import Measurement, TrainingSet, as_compared, copies_of, draw
+from unrote.jobs.fitting import Measurement, copies_of
 from unrote.jobs.output import curve
 from unrote.jobs.probing import LevelCurves
 from unrote.jobs.surveying import Survey
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.denoising import denoise_at
 from unrote.measure.estimate import bootstrap, normal_quantile, wilson
+from unrote.measure.fidelity import frechet
 
 REPEATS = 500
 """Sets of noised digits drawn anew for the interval of the level of most copying."""
+SHOWN = 9
+"""Samples of each model on the small set that the page shows beside their nearest training images."""
 PROBED = 512
 """Fresh digits that are noised at every level of the geometry, at most."""
 
@@ -37,12 +42,14 @@ class Trained:
     Args:
         count: training images.
         history: losses and copies over training.
+        samples: what was audited, one for each seed.
         audited: the audit of its samples.
         model, empirical: copies and errors level by level.
     """
 
     count: int
     history: tuple[Measurement, ...]
+    samples: Images
     audited: Audit
     model: LevelCurves
     empirical: LevelCurves
@@ -78,6 +85,9 @@ class Check:
         danger, gap: the levels of the danger zone, and those that the cure left out; None if there are none.
         difference: copies among samples with the gap minus those without it, same seeds; None without a gap.
         stopped: the model without the gap where its loss on held-out digits is lowest.
+        distance: squared Frechet distance of samples from held-out digits, by model (`stopped` for the last), and of
+            other real digits (`real`), pixels in [-1, 1]; None where there are too few samples.
+        pairs: the first samples of the models on the small set, by model.
     """
 
     levels: Tensor
@@ -89,6 +99,8 @@ class Check:
     gap: Zone | None
     difference: Estimate | None
     stopped: Measurement
+    distance: Mapping[str, Estimate | None]
+    pairs: Mapping[str, Pairs]
 
     def ratios(self, name: str) -> list[Estimate]:
         """The share of copies of one denoiser at every level."""
@@ -111,33 +123,40 @@ class Check:
                 "validation_loss": self.stopped.validation_loss,
                 "copy_ratio": self.stopped.copy_ratio,
             },
+            "frechet_distance": self.distance,
         }
 
 
 def check_of(
-    survey: Survey, denoisers: Mapping[str, Denoiser], models: Mapping[str, Trained], seed: int
+    survey: Survey,
+    denoisers: Mapping[str, Denoiser],
+    models: Mapping[str, Trained],
+    stopped: Images,
+    seed: int,
 ) -> Check:
     """Probe models on the levels of the geometry, find the level of most copying, count copies with and without gap.
 
     Args:
         survey: the geometry of the images that the models were trained on.
         denoisers: small, and gap if there is one.
-        models: the same, audited.
-        seed: of the noise and the bootstrap.
+        models: the same, and large.
+        stopped: samples of small as it was when its held-out loss was lowest.
+        seed: of the noise, of the bootstrap and of what is drawn at random.
     """
     ground, levels, found = survey.ground, survey.levels, survey.findings
     assert ground.test is not None
-    fresh = ground.test[
-        torch.randperm(len(ground.test), generator=torch.Generator().manual_seed(seed))[:PROBED]
-    ]
+    chosen = torch.randperm(len(ground.test), generator=_stream(seed))[:PROBED]
+    fresh = ground.test[chosen]
     copied = {
         name: probe_at(denoiser, fresh, ground.reference, levels, seed)
         for name, denoiser in (*denoisers.items(), ("optimum", Empirical(ground.x)))
     }
-    peak = most_copying(levels, copied["small"], torch.Generator().manual_seed(seed))
+    peak = most_copying(levels, copied["small"], _stream(seed))
     middle, gap = found.regimes.crossing.value, gap_of(survey)
     nowhere = Estimate(None, None, None, len(fresh))
     main = {name: model.audited.findings.main.copied for name, model in models.items()}
+    samples = {name: model.samples for name, model in models.items()} | {"stopped": stopped}
+    real = samples | {"real": models["large"].audited.reference.images}
     return Check(
         levels,
         copied,
@@ -148,7 +167,31 @@ def check_of(
         None if gap is None else Zone(*gap),
         paired_difference(main["gap"], main["small"]) if "gap" in main else None,
         lowest_loss(models["small"].history),
+        {name: distance_to(ground.test, to_unit(i.pixels, i.value_range), seed) for name, i in real.items()},
+        {
+            name: pairs_of(samples[name].pixels[:SHOWN], ground.reference)
+            for name in ("small", "gap", "stopped")
+            if name in samples
+        },
     )
+
+
+def distance_to(fresh: Tensor, samples: Tensor, seed: int) -> Estimate | None:
+    """The squared Frechet distance of samples from held-out images, or None for fewer samples than 2 for each pixel.
+
+    Args:
+        fresh, samples: images in [-1, 1] (m,C,H,W), (n,C,H,W); as many of both are taken, at random.
+        seed: draws them.
+
+    Source: as `unrote.measure.fidelity.frechet`, with pixels as features, which see noise and blur and no more.
+    """
+    g, n = _stream(seed), min(len(fresh), len(samples))
+    a, b = (x[torch.randperm(len(x), generator=g)[:n]].flatten(1) for x in (samples, fresh))
+    return frechet(a, b, g).distance if n >= 2 * a.shape[1] else None
+
+
+def _stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def ratio_at(levels: Tensor, copied: Tensor, level: float) -> Estimate:
@@ -222,10 +265,13 @@ def paired_difference(first: Tensor, second: Tensor, confidence: float = 0.95) -
     return Estimate((b - c) / n, max(-1.0, centre - half), min(1.0, centre + half), n)
 
 
-def pairs_of(denoiser: Denoiser, data: TrainingSet, count: int, seed: int) -> Pairs:
-    """The first samples of a model, not chosen by what they are, with their nearest training images."""
-    pixels = as_compared(draw(denoiser, data, count, seed), data.reference)
-    found = grouped_neighbors(pixels, data.reference.pixels, data.reference.groups.group)
+def pairs_of(pixels: Tensor, reference: Reference) -> Pairs:
+    """Samples with their nearest training images.
+
+    Args:
+        pixels: of the samples, as they are compared (n,C,H,W).
+    """
+    found = grouped_neighbors(pixels, reference.pixels, reference.groups.group)
     first, second = found.distance[:, 0], found.distance[:, 1]
     return Pairs(pixels, found.index[:, 0], first / second, is_copy(first, second))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from unrote.data.pixels import to_bytes
 from unrote.jobs.audit_page import NO_GUARANTEE, evidence, histogram, picture, settings_blocks
 from unrote.jobs.demo_check import Check, Pairs, Trained
 from unrote.jobs.demo_diagnosis import prediction
-from unrote.jobs.demo_words import cure, forecast, losses, named, remarks, sentence, stopping
+from unrote.jobs.demo_words import brief, cure, forecast, losses, named, sentence, stopping
 from unrote.jobs.geometry_page import between, curves_figure, strip
 from unrote.jobs.probing import level_copies, level_errors
 from unrote.jobs.surveying import Survey
@@ -17,7 +17,7 @@ from unrote.jobs.training import copy_figure, estimate_curve, loss_figure
 from unrote.noise.levels import edm_levels
 from unrote.report import blocks, plots
 from unrote.report.canvas import Interval, Line
-from unrote.report.format import percent, plain, ratio
+from unrote.report.format import Value, percent, plain, quantity, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.demonstration import Demo
@@ -28,19 +28,15 @@ ONE_RUN = (
 )
 
 
-def demo_page(made: Demo, shown: Mapping[str, Pairs]) -> blocks.Page:
-    """The whole page.
-
-    Args:
-        shown: samples of models on the small set: small, gap if there is one, stopped.
-    """
+def demo_page(made: Demo) -> blocks.Page:
+    """The whole page."""
     models, named_models = made.models, _by_name(made.models)
     cured = "cure" if "gap" in models else "no cure"
     sections = [
         blocks.Section("Act 1, diagnosis: before training", _diagnosis(made)),
         blocks.Section(f"Act 2, {cured}: training with and without the gap", _cure(made)),
         blocks.Section("Act 3, check: was it right, did it help?", _check(made)),
-        blocks.Section("Samples of the same seeds", _samples(made, shown)),
+        blocks.Section("Samples of the same seeds", _samples(made)),
         blocks.Section("Noise level by noise level", _levels(models)),
         *(blocks.Section(f"Audit: trained on {name}", _audit(model)) for name, model in named_models.items()),
         blocks.Section(
@@ -73,7 +69,7 @@ def verdict(made: Demo) -> blocks.Verdict:
     ]
     said = sentence(models["small"].audited, models["large"].audited, made.shown)
     tone = blocks.Tone.NEUTRAL if made.shown else blocks.Tone.CAUTION
-    return blocks.Verdict(said, tone, remarks(models, check), tuple(figures))
+    return blocks.Verdict(said, tone, brief(models, check), tuple(figures))
 
 
 def _figure(name: str, value: str, note: str) -> blocks.KeyFigure:
@@ -156,26 +152,37 @@ def probe_figure(check: Check, models: Mapping[str, Trained]) -> blocks.Figure:
 
 
 def remedies(made: Demo) -> blocks.Table:
-    """Copies and held-out loss of every model, and of the small one where its held-out loss was lowest."""
-    check, rows = made.check, []
+    """Copies, held-out loss and quality of every model, and of the small one where its held-out loss was lowest."""
+    check = made.check
+    rows: list[tuple[Value, ...]] = []
     for name, model in made.models.items():
-        last = model.history[-1]
-        rows.append((named(name, model), last.step, last.copy_ratio, last.validation_loss))
-        if name == "small" and check.stopped.step != last.step:
-            early = check.stopped
-            rows.append(
-                (f"{named(name, model)}, stopped early", early.step, early.copy_ratio, early.validation_loss)
-            )
+        last, called = model.history[-1], named(name, model)
+        rows.append((called, last.step, last.copy_ratio, last.validation_loss, check.distance[name]))
+        best = check.stopped
+        if name == "small" and best.step != last.step:
+            said = f"{called}, stopped early"
+            rows.append((said, best.step, best.copy_ratio, best.validation_loss, check.distance["stopped"]))
+    rows.append(("real digits", None, None, None, check.distance["real"]))
     columns = (
         blocks.Column("trained on"),
         blocks.Column("step"),
-        blocks.Column("copies among samples", ratio),
-        blocks.Column("loss on held-out digits"),
+        blocks.Column("copies among samples", _without_count(ratio)),
+        blocks.Column("loss on held-out digits", _without_count(quantity)),
+        blocks.Column("Fréchet distance", _without_count(quantity)),
     )
-    return blocks.Table(columns, tuple(rows), "Copies and held-out loss of each model", sortable=False)
+    caption = (
+        "Copies, loss on held-out digits over all levels, and the squared Fréchet distance of the samples from "
+        "held-out digits (pixels from -1 to 1 as features), which sees noise and blur"
+    )
+    return blocks.Table(columns, tuple(rows), caption, sortable=False)
 
 
-def _samples(made: Demo, shown: Mapping[str, Pairs]) -> tuple[blocks.Block, ...]:
+def _without_count(show: Callable[[Value], str]) -> Callable[[Value], str]:
+    return lambda value: show(value).split(", n = ")[0]
+
+
+def _samples(made: Demo) -> tuple[blocks.Block, ...]:
+    shown = made.check.pairs
     step, small = made.check.stopped.step, made.models["small"]
     titles = {
         "small": f"All levels, step {small.history[-1].step:,}",
@@ -203,8 +210,9 @@ def _pairs(survey: Survey, pairs: Pairs) -> blocks.Gallery:
                 blocks.Picture(to_bytes(sample, train.value_range), "sample"),
                 picture(train, int(row), "nearest", ""),
             ),
-            f"ratio {float(part):.2f}",
+            "",
             "copy" if bool(is_copied) else "",
+            f"ratio {float(part):.2f}",
         )
         for sample, row, part, is_copied in zip(
             pairs.pixels, pairs.nearest, pairs.ratio, pairs.copied, strict=True

@@ -9,6 +9,7 @@ from unrote.geometry.regimes import Zone
 from unrote.jobs.audit_verdict import alarming
 from unrote.jobs.auditing import Audit
 from unrote.jobs.demo_check import Check, Trained, inside, meets
+from unrote.jobs.fitting import Measurement
 from unrote.report.format import at_most, number, percent, quantity, ratio
 
 SMALLEST_SHARE = 0.25
@@ -59,22 +60,20 @@ def forecast(check: Check) -> str:
     )
     if check.danger is None:
         return f"{words} The geometry named no danger zone to hold this against."
-    words += f" That is {_beside(check.danger, check.peak)}"
+    words += f" That is {_beside(check)}."
     if check.at_crossing is not None:
-        middle = ratio(check.at_crossing).split(", n = ")[0]
-        words += f"; at the crossing of the curves, the zone's middle, it is {middle}"
-    if check.gap is not None:
-        where = "inside" if inside(check.gap, check.peak) else "outside"
-        words += f". It is {where} the recommended gap"
-    return f"{words}."
+        words += (
+            f" Where the curves of the geometry cross it is {ratio(check.at_crossing).split(', n = ')[0]}."
+        )
+    return words
 
 
 def cure(without: Trained, cured: Trained, difference: Estimate, gap: Zone) -> str:
     """What leaving out the gap did to copies."""
     before, after = without.audited.copy_ratio, cured.audited.copy_ratio
     words = (
-        f"With the levels {number(gap.low)} to {number(gap.high)} left out {share(after)} of the samples are copies, "
-        f"without the gap {share(before)}; from the same seeds that is a difference of {points(difference)}."
+        f"Trained with the gap (levels {number(gap.low)} to {number(gap.high)} left out) {share(after)} of the samples "
+        f"are copies, trained at all levels {share(before)}: from the same seeds a difference of {points(difference)}."
     )
     return f"{words} {_effect(difference, cured)}"
 
@@ -82,7 +81,7 @@ def cure(without: Trained, cured: Trained, difference: Estimate, gap: Zone) -> s
 def losses(without: Trained, cured: Trained) -> str:
     """What leaving out the gap did to the loss on held-out images, all levels counted."""
     a, b = without.history[-1].validation_loss, cured.history[-1].validation_loss
-    words = f"The loss on held-out digits is {_level(b)} with the gap and {_level(a)} without it"
+    words = f"The loss on held-out digits, all levels counted, is {_level(b)} with the gap and {_level(a)} without it"
     if apart(b, a):
         return f"{words}: lower with it."
     if apart(a, b):
@@ -95,31 +94,42 @@ def stopping(without: Trained, check: Check, cured: Trained | None) -> str:
     last, best = without.history[-1], check.stopped
     if best.step == last.step:
         return (
-            "Without the gap the loss on held-out digits is lowest at the last step, so it gives no reason to stop "
-            "earlier."
+            "Trained at all levels, the loss on held-out digits is lowest at the last step, so it gives no reason to "
+            "stop earlier."
         )
     words = (
-        f"Without the gap the loss on held-out digits is lowest at step {best.step:,} of {last.step:,} "
-        f"({_level(best.validation_loss)}); {ratio(best.copy_ratio)} of its samples there are copies."
+        f"Trained at all levels, the loss on held-out digits is lowest at step {best.step:,} of {last.step:,} "
+        f"({_level(best.validation_loss)}), where {share(best.copy_ratio)} of the samples are copies."
     )
     if not apart(best.copy_ratio, last.copy_ratio):
-        return f"{words} Stopping there would not have helped against copies."
-    words += " Stopping early is a remedy too"
-    if cured is None:
-        return f"{words}."
-    end = cured.history[-1]
-    fewer, better = (
-        apart(best.copy_ratio, end.copy_ratio),
-        apart(best.validation_loss, end.validation_loss),
+        return f"{words} Whether stopping there helps against copies cannot be told from these samples."
+    words += f" Stopping there is a remedy{_rivals(best, cured)}."
+    near, far = check.distance.get("small" if cured is None else "gap"), check.distance.get("stopped")
+    if near is None or far is None:
+        return words
+    than = "at the last step" if cured is None else "with the gap"
+    side = "further from" if apart(near, far) else "nearer to" if apart(far, near) else "about as far from"
+    return (
+        f"{words} The samples of that step are {side} fresh digits {'as' if 'about' in side else 'than'} those {than} "
+        f"(squared Fréchet distance of pixels {_level(far)} against {_level(near)})."
     )
-    if fewer and better:
-        return (
-            f"{words}: in this run with fewer copies and a lower held-out loss than the gap at the last step."
-        )
-    if fewer or better:
-        what = "fewer copies" if fewer else "a lower held-out loss"
-        return f"{words}: in this run with {what} than the gap at the last step."
-    return f"{words}, in this run not a better one than the gap."
+
+
+def _rivals(best: Measurement, cured: Trained | None) -> str:
+    """Stopping early beside the gap, by copies and held-out loss."""
+    if cured is None:
+        return ""
+    end = cured.history[-1]
+    copies, loss = (best.copy_ratio, end.copy_ratio), (best.validation_loss, end.validation_loss)
+    won = [what for what, pair in (("fewer copies", copies), ("a lower held-out loss", loss)) if apart(*pair)]
+    lost = [
+        what
+        for what, pair in (("more copies", copies), ("a higher held-out loss", loss))
+        if apart(*reversed(pair))
+    ]
+    if not won and not lost:
+        return ", and by copies and held-out loss neither it nor the gap is clearly better here"
+    return f", in this run with {' and '.join(won + lost)} than the gap at the last step"
 
 
 def remarks(models: Mapping[str, Trained], check: Check) -> tuple[str, ...]:
@@ -128,6 +138,22 @@ def remarks(models: Mapping[str, Trained], check: Check) -> tuple[str, ...]:
     told = [forecast(check)]
     if cured is not None and check.difference is not None and check.gap is not None:
         told += [cure(small, cured, check.difference, check.gap), losses(small, cured)]
+    return (*told, stopping(small, check, cured))
+
+
+def brief(models: Mapping[str, Trained], check: Check) -> tuple[str, ...]:
+    """The same in a sentence each, without intervals, which stand elsewhere."""
+    small, cured, told = models["small"], models.get("gap"), []
+    if check.danger is not None and check.peak.value is not None:
+        told.append(
+            f"Forecast: the model copies most at sigma = {number(check.peak.value)}, {_beside(check)}."
+        )
+    if cured is not None and check.difference is not None:
+        before, after = share(small.audited.copy_ratio), share(cured.audited.copy_ratio)
+        told.append(
+            f"Cure: trained with the gap {after} of the samples are copies, at all levels {before}. "
+            f"{_effect(check.difference, cured)}"
+        )
     return (*told, stopping(small, check, cured))
 
 
@@ -161,14 +187,18 @@ def _effect(difference: Estimate, cured: Trained) -> str:
     return "Whether the gap changes copying cannot be told from these samples."
 
 
-def _beside(zone: Zone, peak: Estimate) -> str:
-    """Where a level lies, seen from a zone."""
-    named = f"the danger zone, {number(zone.low)} to {number(zone.high)}"
-    assert peak.value is not None
+def _beside(check: Check) -> str:
+    """Where the level of most copying lies, seen from the danger zone and from the gap."""
+    zone, peak = check.danger, check.peak
+    assert zone is not None and peak.value is not None
+    ends = f"{number(zone.low)} to {number(zone.high)}"
     if inside(zone, peak):
-        return f"inside {named}"
+        return f"inside the danger zone, {ends}"
     side = "below" if peak.value < zone.low else "above"
-    return f"{side} {named}{', which its interval reaches' if meets(zone, peak) else ''}"
+    words = f"{side} the danger zone, {ends}{', which its interval reaches' if meets(zone, peak) else ''}"
+    if check.gap is None:
+        return words
+    return f"{words}, and {'inside' if inside(check.gap, peak) else 'outside'} the wider gap"
 
 
 def _level(value: Estimate) -> str:

@@ -24,7 +24,7 @@ from unrote.jobs.auditing import clear_blocks, examine, measure_held_out
 from unrote.jobs.checking import check_options
 from unrote.jobs.comparing import Reference, part_of
 from unrote.jobs.cures import Cures, told
-from unrote.jobs.demo_check import Check, Pairs, Trained, check_of, pairs_of
+from unrote.jobs.demo_check import Check, Trained, check_of, lowest_loss
 from unrote.jobs.demo_diagnosis import diagnose, gap_of, prediction
 from unrote.jobs.demo_page import demo_page
 from unrote.jobs.demo_words import is_shown, named, remarks, sentence
@@ -46,8 +46,6 @@ DUPLICATES = 0.05
 MEASUREMENTS = 8
 POLL = 0.5
 """Seconds between looks at how far the training processes are."""
-SHOWN = 12
-"""Samples of each model that the page shows beside their nearest training images."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def demo(options: DemoOptions) -> Demo:
         origin = models["small"].audited.reference.images.provenance
         content = document("demo", {"digits": origin}, options, results)
         made = Demo(survey, models, check, shown, content, options.out)
-        write(demo_page(made, exhibits(runs, check)), folder / "report.html")
+        write(demo_page(made), folder / "report.html")
         write_document(content, folder)
         tidy(folder)
     return made
@@ -248,7 +246,7 @@ def investigate(run: Mapping[str, Any], options: DemoOptions) -> Trained:
     with progress("levels", 2 * len(levels)) as advance:
         model = level_curves(denoiser, points, reference, levels, run["seed"], advance)
         optimum = level_curves(Empirical(data.x), points, reference, levels, run["seed"], advance)
-    return Trained(run["images"], tuple(read_history(place)), audited, model, optimum)
+    return Trained(run["images"], tuple(read_history(place)), samples, audited, model, optimum)
 
 
 def sampled(denoiser: Precondition, data: TrainingSet, run: Mapping[str, Any]) -> Images:
@@ -268,26 +266,14 @@ def sampled(denoiser: Precondition, data: TrainingSet, run: Mapping[str, Any]) -
 
 def compare(runs: Mapping[str, Mapping[str, Any]], models: Mapping[str, Trained], survey: Survey) -> Check:
     """The geometry of the small set held against the models that were trained on it."""
-    denoisers = {
-        name: read_denoiser(Path(runs[name]["folder"]))[0] for name in ("small", "gap") if name in runs
-    }
-    return check_of(survey, denoisers, models, runs["small"]["seed"])
-
-
-def exhibits(runs: Mapping[str, Mapping[str, Any]], check: Check) -> dict[str, Pairs]:
-    """Samples of the models on the small set beside their nearest training images, the same seeds for each.
-
-    Also of the model without the gap as it was at its lowest held-out loss, which has a checkpoint.
-    """
     run = runs["small"]
     reference, fresh = digits(run)
-    data = training_set(reference, fresh, False)
     places = {name: Path(runs[name]["folder"]) for name in ("small", "gap") if name in runs}
-    places["stopped"] = checkpoint_path(places["small"], check.stopped.step)
-    return {
-        name: pairs_of(read_denoiser(place)[0], data, min(SHOWN, run["samples"]), run["seed"])
-        for name, place in places.items()
-    }
+    best = lowest_loss(models["small"].history)
+    earlier, _, _ = read_denoiser(checkpoint_path(places["small"], best.step))
+    stopped = sampled(earlier, training_set(reference, fresh, False), run)
+    denoisers = {name: read_denoiser(place)[0] for name, place in places.items()}
+    return check_of(survey, denoisers, models, stopped, run["seed"])
 
 
 def results_of(models: Mapping[str, Trained], survey: Survey, check: Check, shown: bool) -> dict[str, Any]:

@@ -318,11 +318,11 @@ class DemoOptions(Seeded, Common):
 
     out: Path = Path("demo")
     small: int = 32
-    """Training images of the model that is expected to copy."""
+    """Training images of the model that is expected to copy, and of the one that is trained with a gap."""
     large: int = 1024
     """Training images of the model that is expected not to."""
     steps: int = 2000
-    """Optimisation steps of both models."""
+    """Optimisation steps of each model."""
     samples: int = 512
     """Samples that are audited of each model."""
 
