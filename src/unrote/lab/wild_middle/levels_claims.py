@@ -85,7 +85,7 @@ def middle(name: str) -> Judged:
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         mine = of(rows, name)
         tops = [peak(row) for row in mine]
-        small = [average(at(row, 0, SMALL, "few", "copies")) for row in mine]
+        small = [average(at(row, 0.0, SMALL, "few", "copies")) for row in mine]
         found = mean([s / top if top else 1.0 for s, (_, top) in zip(small, tops, strict=True)])
         inside = [in_medium(row, sigma) for row, (sigma, _) in zip(mine, tops, strict=True)]
         assert found.value is not None
@@ -100,7 +100,7 @@ def optimum_copies(name: str) -> Judged:
     """Judge whether the empirical optimum copies nearly always at small noise."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
-        found = mean([average(at(row, 0, SMALL, "optimum", "copies")) for row in of(rows, name)])
+        found = mean([average(at(row, 0.0, SMALL, "optimum", "copies")) for row in of(rows, name)])
         assert found.value is not None
         return found, HELD if above(found, NEARLY_ALL) else PARTLY if found.value >= 0.5 else FAILED
 

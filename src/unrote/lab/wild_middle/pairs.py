@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unrote.contracts import Denoiser
 from unrote.denoise.exact import Empirical
-from unrote.geometry.regimes import Regimes, Zone
+from unrote.geometry.regimes import Zone
 from unrote.lab.study import (
     MLP_SMALL,
     UNET_SMALL,
@@ -137,7 +137,7 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
             "many": share(pair.made.test, pair.made.many),
         },
         "samples": sampled(pair, asked["samples"]),
-        "swap": swaps(pair, windows_of(found), asked["samples"], features),
+        "swap": swaps(pair, windows_of(found.medium), asked["samples"], features),
     }
     if asked["map"]:
         told["map"] = whole_map(pair, asked["map"], features)
@@ -198,14 +198,18 @@ def sampled(pair: Pair, count: int) -> dict[str, Any]:
     return told
 
 
-def windows_of(found: Regimes) -> dict[str, dict[str, Window | None]]:
-    """The windows of a swap: the paper's under both ways of counting, and those of the regimes of the geometry."""
+def windows_of(medium: Zone | None) -> dict[str, dict[str, Window | None]]:
+    """The windows of a swap: the paper's under both ways of counting, and those of the regimes of the geometry.
+
+    Args:
+        medium: the medium regime, or None where an end is not known: then there are no windows of regimes.
+    """
     windows: dict[str, dict[str, Window | None]] = {
         name: {part: Window(*indices) for part, indices in parts.items()}
         for name, parts in PAPER_WINDOWS.items()
     }
-    medium, levels = found.medium, edm_levels(STEPS)
     if medium is not None:
+        levels = edm_levels(STEPS)
         windows["regimes"] = {
             "large": window_within(levels, medium.high, float("inf")),
             "medium": window_within(levels, medium.low, medium.high),
@@ -323,7 +327,7 @@ def swapped_samples(pair: Pair) -> dict[str, dict[str, list[str]]]:
 
 def packed(x: Float[Tensor, "C H W"]) -> str:
     """One picture as text: its 8-bit pixels in base 64."""
-    return base64.b64encode(as_pixels(x).flatten().numpy().tobytes()).decode()
+    return base64.b64encode(as_pixels(x[None]).flatten().numpy().tobytes()).decode()
 
 
 def unpacked(text: str, side: int = 8) -> Tensor:
