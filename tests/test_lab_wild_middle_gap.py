@@ -21,6 +21,7 @@ from unrote.lab.wild_middle.gap_cures import (
     highest,
     level_at,
     lowest,
+    recommended,
     timesteps,
     zone,
 )
@@ -84,13 +85,12 @@ def test_zones_are_where_both_curves_are_high(geometry) -> None:
 
 
 def test_windows_elsewhere_have_the_share_of_the_recommended_gap(geometry) -> None:
-    there = zone(0.5)(geometry)
+    there = recommended(geometry)
     share = share_removed(there, LAW)
     for place in (below, lowest, highest):
         assert share_removed(place(geometry), LAW) == pytest.approx(share, abs=1e-9)
     assert below(geometry).high == there.low
     assert lowest(geometry).low == 0.0
-    assert lowest(geometry).high <= there.low
     assert highest(geometry).high == EVERYTHING
 
 
@@ -241,7 +241,7 @@ def test_a_run_measures_at_every_checkpoint_and_its_remedies_are_paired() -> Non
         assert len(found["copies"]) == len(found["frechet"]) == len(found["held_out"]) == len(found["steps"])
         assert len(found["levels"]) == len(found["test_error"])
     assert few[PLAIN]["gap"] is None
-    skipped = few["zone .50 skip"]
+    skipped = few["recommended skip"]
     assert skipped["gap"][0] < skipped["gap"][1]
     assert skipped["share"] == pytest.approx(LAW.probability(*skipped["gap"]))
     assert gap.show([{"configuration": c, "result": few[c["cure"]]} for c in gap_mlp.configurations("smoke")])

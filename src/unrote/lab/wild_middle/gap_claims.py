@@ -30,7 +30,7 @@ DIFFERENCE = (
 )
 LEVELS = {
     "zone .95": "the paper's danger zone",
-    "zone .50": "the recommended gap",
+    "recommended": "the recommended gap",
     "zone .05": "the widest zone",
 }
 
@@ -94,7 +94,7 @@ def placing(
             f"{rule}).",
             tested,
             f"copies / copies with the other gap at the end, {LESS}",
-            fewer(f"zone .50 {rule}", f"{place} {rule}"),
+            fewer(f"recommended {rule}", f"{place} {rule}"),
         )
         for place, rule in places
     ]

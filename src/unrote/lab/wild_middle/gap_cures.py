@@ -13,6 +13,7 @@ from statistics import NormalDist
 import torch
 
 from unrote.contracts import InputError
+from unrote.geometry.advice import recommended_gap
 from unrote.geometry.regimes import Regimes, Zone, share_removed, zone_at
 from unrote.jobs.fitting import LAW
 from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep
@@ -24,8 +25,8 @@ Window = Callable[[Regimes], Zone]
 
 EVERYTHING = 1000.0
 """A level that EDM's law exceeds once in 10^11 updates: the end of a gap without an upper end."""
-RECOMMENDED, BUFFERED = 0.5, 0.2
-"""Level of the recommended gap; level of the zone that stands for the paper's danger zone with its buffer."""
+BUFFERED = 0.2
+"""Level of the zone that stands for the paper's danger zone with its buffer."""
 PAPER = (100, 350)
 """The paper's danger zone with its buffer, DDPM's timesteps on the linear schedule."""
 
@@ -43,6 +44,14 @@ def zone(p: float) -> Window:
     return found
 
 
+def recommended(geometry: Regimes) -> Zone:
+    """What the geometry recommends to leave out."""
+    advice = recommended_gap(geometry)
+    if advice.zone is None:
+        raise InputError(f"These pictures have no recommended gap: {advice.why}")
+    return advice.zone
+
+
 def level_at(share: float) -> float:
     """The level below which a share of the training law lies."""
     if share <= 0:
@@ -52,18 +61,18 @@ def level_at(share: float) -> float:
 
 def below(geometry: Regimes) -> Zone:
     """The window of the recommended gap's share that ends where that gap begins."""
-    there = zone(RECOMMENDED)(geometry)
+    there = recommended(geometry)
     return Zone(level_at(LAW.probability(0.0, there.low) - share_removed(there, LAW)), there.low)
 
 
 def lowest(geometry: Regimes) -> Zone:
     """The window of the recommended gap's share that holds the lowest levels."""
-    return Zone(0.0, level_at(share_removed(zone(RECOMMENDED)(geometry), LAW)))
+    return Zone(0.0, level_at(share_removed(recommended(geometry), LAW)))
 
 
 def highest(geometry: Regimes) -> Zone:
     """The window of the recommended gap's share that holds the highest levels; it overlaps that gap."""
-    return Zone(level_at(1 - share_removed(zone(RECOMMENDED)(geometry), LAW)), EVERYTHING)
+    return Zone(level_at(1 - share_removed(recommended(geometry), LAW)), EVERYTHING)
 
 
 def timesteps(first: int, last: int) -> Window:
@@ -114,17 +123,18 @@ class Cure:
 RULES: dict[str, GapRule] = {"reject": reject, "skip": skip}
 WINDOWS: dict[str, Window] = {
     **{f"zone .{100 * p:02.0f}": zone(p) for p in (0.95, 0.8, 0.5, 0.2, 0.05)},
+    "recommended": recommended,
     "below": below,
     "lowest": lowest,
     "highest": highest,
     **{f"{a}-{b}": timesteps(a, b) for a, b in ((100, 200), (100, 275), (150, 250), (167, 275))},
 }
-PLAIN, MUCH, DUMMY, BOTH = "baseline", "much data", "dummy", "zone .50 reject + dummy"
+PLAIN, MUCH, DUMMY, BOTH = "baseline", "much data", "dummy", "recommended reject + dummy"
 CURES: dict[str, Cure] = {
     PLAIN: Cure(),
     MUCH: Cure(much=True),
     DUMMY: Cure(dummy=True),
-    BOTH: Cure(zone(RECOMMENDED), dummy=True),
+    BOTH: Cure(recommended, dummy=True),
     **{
         f"{name} {said}": Cure(window, rule)
         for name, window in WINDOWS.items()

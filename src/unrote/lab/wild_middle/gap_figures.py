@@ -17,9 +17,10 @@ from unrote.measure.estimate import estimate
 from unrote.report.blocks import Block, Column, Exhibit, Gallery, Picture, Table
 from unrote.report.canvas import Interval
 from unrote.report.format import percent, quantity
+from unrote.report.planes import Track, plane
 from unrote.report.plots import Curve, bars, clouds, curves
 
-DRAWN = (PLAIN, "zone .95 reject", "zone .50 reject", "zone .05 reject", DUMMY, BOTH)
+DRAWN = (PLAIN, "zone .95 reject", "recommended reject", "zone .05 reject", DUMMY, BOTH)
 """Remedies with a line of their own; the others are in the bars and tables."""
 
 
@@ -30,7 +31,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
         mine = [row for row in rows if row["configuration"]["set"] == name]
         names = present(mine)
         if PLAIN in names:
-            found += [plane(mine, names), over_training(mine, names), copies_left(mine, names)]
+            found += [trajectories(mine, names), over_training(mine, names), copies_left(mine, names)]
             found += [front(mine, names), *errors(mine, names), summary(mine, names), *neighbours(mine)]
     return tuple(found)
 
@@ -46,28 +47,30 @@ def over_seeds(rows: Sequence[Row], cure: str, key: str) -> list[Estimate]:
     return [estimate(column) for column in values.T]
 
 
-def curve(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Curve:
+def curve(name: str, x: Sequence[float | int], found: Sequence[Estimate]) -> Curve:
     """A line with a band where there are intervals."""
     known = all(f.low is not None for f in found)
     ends = ([f.low for f in found], [f.high for f in found]) if known else (None, None)
     return Curve(name, list(x), [f.value for f in found], *ends)
 
 
-def plane(rows: Sequence[Row], names: Sequence[str]) -> Block:
+def track(rows: Sequence[Row], cure: str) -> Track:
+    """The path of one remedy through quality and copies."""
+    steps = of(rows, cure)[0]["result"]["steps"]
+    return Track(cure, over_seeds(rows, cure, "frechet"), over_seeds(rows, cure, "copies"), steps)
+
+
+def trajectories(rows: Sequence[Row], names: Sequence[str]) -> Block:
     """Figure 4: the path of every remedy through quality and copies."""
-    lines = []
-    for cure in (c for c in DRAWN if c in names):
-        copies = [f.value or 0.0 for f in over_seeds(rows, cure, "copies")]
-        lines.append(curve(cure, copies, over_seeds(rows, cure, "frechet")))
-    return curves(
-        lines,
-        x_label="samples that are copies",
-        y_label="Frechet distance to test pictures",
-        show_x=percent,
-        log_y=True,
-        caption="Training as a path: every point is a checkpoint, later ones are further right where copying sets in. "
-        "Means over seeds, 95 % intervals of the Frechet distance.",
-        alt="Frechet distance against copy ratio over training, one line for each remedy.",
+    return plane(
+        [track(rows, cure) for cure in DRAWN if cure in names],
+        x_label="Frechet distance to test pictures",
+        y_label="samples that are copies",
+        place_label="step",
+        log_x=True,
+        caption="Training as a path from right to left: small points are checkpoints, large ones the end. Means over "
+        "seeds with 95 % intervals.",
+        alt="Copy ratio against Frechet distance over training, one line for each remedy.",
     )
 
 
@@ -164,7 +167,7 @@ def errors(rows: Sequence[Row], names: Sequence[str]) -> list[Block]:
         logs = (torch.tensor(few, dtype=torch.float64) / torch.tensor(much, dtype=torch.float64)).log()
         found = [estimate(column) for column in logs.T]
         lines.append(curve(cure, rows[0]["result"]["levels"], [exponential(f) for f in found]))
-    marked = [c for c in ("zone .50 reject", "zone .05 reject") if c in names]
+    marked = [c for c in ("recommended reject", "zone .05 reject") if c in names]
     gaps = [(c, of(rows, c)[0]["result"]["gap"]) for c in marked]
     return [
         curves(

@@ -23,8 +23,7 @@ CURES = (
     DUMMY,
     BOTH,
     *(" ".join(pair) for pair in (*BOTH_RULES, *PLACES)),
-    "zone .80 reject",
-    "zone .20 reject",
+    *ZONES[1:],
     "highest reject",
     *TIMESTEPS,
 )
