@@ -47,6 +47,9 @@ PLACES = {
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
     "ambient/optima": "unrote.lab.ambient.optima",
+    "ambient/leakage": "unrote.lab.ambient.leakage",
+    "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
+    "ambient/merging": "unrote.lab.ambient.merging",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}
