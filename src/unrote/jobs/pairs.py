@@ -55,7 +55,7 @@ def check_alike(first: Description, second: Description) -> None:
     if not all(sides):
         raise InputError(
             f"--model {first.spec} makes images of shape {_shape(a)} (channels, height, width) and --other "
-            f"{second.spec} of shape {_shape(b)}; a swap hands one image back and forth between them, so both must "
+            f"{second.spec} of shape {_shape(b)}; they are held against each other on the same images, so both must "
             "make the same. Name two models trained at one resolution."
         )
     if a.classes != b.classes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from unrote.contracts import Estimate
 from unrote.data.pixels import UNIT, to_bytes
-from unrote.jobs.audit_page import picture, settings_blocks
+from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.options import SwapOptions
 from unrote.jobs.swap_verdict import Direction, Drawn, details, sentence, span, steps
-from unrote.jobs.swap_windows import Named
+from unrote.jobs.swap_windows import THIRDS
 from unrote.report import blocks, plots
 from unrote.report.format import Number, Value, number, percent, quantity, ratio
 from unrote.report.heat import heat
+from unrote.sample.windows import Window
 
 if TYPE_CHECKING:
     from unrote.jobs.swapping import Swap
@@ -72,27 +76,24 @@ def verdict(made: Swap) -> blocks.Verdict:
 
 
 def windows_blocks(made: Swap) -> tuple[blocks.Block, ...]:
-    """Copies of the paper's windows as bars, and a table for every partition of the schedule."""
+    """Copies of the paper's windows as bars, all windows as a table, and their quality."""
     sources = list(dict.fromkeys(w.source for w in made.windows))
-    found: list[blocks.Block] = [bars(made), blocks.Text(HOW)]
-    found += [
-        blocks.Part(f"{s[0].upper()}{s[1:]}", (_table(made, [w for w in made.windows if w.source == s]),))
-        for s in sources
+    parts = (blocks.Part(f"{s[0].upper()}{s[1:]}", (copies_table(made, s),)) for s in sources)
+    found = (bars(made), blocks.Text((*HOW, COUNTED)), *parts)
+    if made.quality is None:
+        return found
+    words = [
+        f"Quality is the squared Frechet distance between {len(made.quality.fresh):,} samples and as many held-out "
+        f"images in features '{made.quality.map.name}'; less is better."
     ]
-    words = [COUNTED]
-    if made.quality is not None:
-        real = made.quality.real
+    if made.quality.real is not None:
+        words[0] += f" Two halves of the held-out images have {quantity(made.quality.real)}."
+    if made.quality.map.name == "pixels":
         words.append(
-            f"Quality is the squared Frechet distance between {len(made.quality.fresh):,} samples and as many held-out "
-            f"images in {made.quality.map.name}; less is better. "
-            + ("" if real is None else f"Two halves of the held-out images have {quantity(real)}.")
+            "In pixels the distance sees means and covariances of pixels and nothing else, so it is a footnote: name "
+            "features with `--features` to say more."
         )
-        if made.quality.map.name == "pixels":
-            words.append(
-                "In pixels the distance sees means and covariances of pixels and nothing else, so it is a footnote: "
-                "name features with --features to say more."
-            )
-    return (*found, blocks.Text(tuple(words)))
+    return (*found, blocks.Part("Quality", (quality_table(made), blocks.Text(tuple(words)))))
 
 
 def bars(made: Swap) -> blocks.Figure:
@@ -103,44 +104,59 @@ def bars(made: Swap) -> blocks.Figure:
         outside, inside = direction.names
         values[f"{outside} alone"] = direction.drawn[None].ratio
         for n in named:
-            values[f"{outside}, {inside} at {n.name} levels"] = direction.drawn[n.window].ratio
+            values[f"{outside} with {inside} at the {n.name} levels"] = direction.drawn[n.window].ratio
+    parts = ", ".join(f"{n.name} {span(n.window, made.levels)}" for n in named)
     return plots.bars(
         values,
         x_label="copies among the samples",
-        caption=f"Copy ratio of both models, and with one part of the schedule denoised by the other ({named[0].source}"
-        f": {', '.join(f'{n.name} {span(n.window, made.levels)}' for n in named)}).",
+        caption=f"Copy ratio of both models, and with one part of the schedule denoised by the other "
+        f"({named[0].source}; sigma: {parts}).",
         alt="Copy ratios of both models with windows of each other's levels",
-        limits=(0.0, 1.0),
     )
 
 
-def _table(made: Swap, named: Sequence[Named]) -> blocks.Table:
-    """Windows with copies and quality in both directions."""
-    measured = made.quality is not None
+def copies_table(made: Swap, source: str) -> blocks.Table:
+    """The windows of one partition of the schedule with their copies in both directions."""
     columns = [blocks.Column("window"), blocks.Column("sigma"), blocks.Column("steps")]
     for direction in made.directions:
         outside, inside = direction.names
         columns += [blocks.Column(f"{outside} with {inside} there", _without_count), blocks.Column("copying")]
-        columns += [blocks.Column("quality", quantity_alone)] if measured else []
-    full = made.directions[0].full
-    rows = [("none", "", "", *_cells(made.directions, None, measured))]
-    rows += [
-        (n.name, span(n.window, made.levels), steps(n.window), *_cells(made.directions, n.window, measured))
-        for n in named
+    rows = [
+        (name, *place, *_copies(made.directions, window)) for name, _, *place, window in _rows(made, source)
     ]
-    rows.append(("all", span(full, made.levels), steps(full), *_cells(made.directions, full, measured)))
     n = len(made.directions[0].drawn[None].copied)
-    caption = f"Copies among {n:,} samples with the levels of each window denoised by the other model"
+    caption = f"Copies among {n:,} samples, the window's levels denoised by the other model"
     return blocks.Table(tuple(columns), tuple(rows), caption, sortable=False)
 
 
-def _cells(directions: Iterable[Direction], window: object, measured: bool) -> tuple[Value, ...]:
+def quality_table(made: Swap) -> blocks.Table:
+    """Every window with the quality of its samples in both directions."""
+    columns = [blocks.Column("window"), blocks.Column("of"), blocks.Column("sigma")]
+    columns += [
+        blocks.Column(f"{d.names[0]} with {d.names[1]} there", quantity_alone) for d in made.directions
+    ]
+    rows = [
+        (name, source, where, *(d.drawn[window].quality for d in made.directions))
+        for name, source, where, _, window in _rows(made)
+    ]
+    caption = "Frechet distance of the same samples to held-out images"
+    return blocks.Table(tuple(columns), tuple(rows), caption, sortable=False)
+
+
+def _rows(made: Swap, source: str | None = None) -> list[tuple[str, str, str, str, Window | None]]:
+    """Name, source, levels and steps of no window, of those of one source or of all, and of the whole schedule."""
+    full = made.directions[0].full
+    chosen = [w for w in made.windows if source is None or w.source == source]
+    rows: list[tuple[str, str, str, str, Window | None]] = [("none", "", "", "", None)]
+    rows += [(w.name, w.source, span(w.window, made.levels), steps(w.window), w.window) for w in chosen]
+    return [*rows, ("all", "", span(full, made.levels), steps(full), full)]
+
+
+def _copies(directions: Iterable[Direction], window: Window | None) -> tuple[Value, ...]:
     cells: list[Value] = []
-    for direction in directions:
-        drawn = direction.drawn[window]  # type: ignore[index]
-        alone = window is None or window == direction.full
-        cells += [drawn.ratio, "" if alone else direction.verdict(window).value]  # type: ignore[arg-type]
-        cells += [drawn.quality] if measured else []
+    for d in directions:
+        alone = window is None or window == d.full
+        cells += [d.drawn[window].ratio, "" if alone or window is None else d.verdict(window).value]
     return tuple(cells)
 
 
@@ -155,39 +171,47 @@ def quantity_alone(value: Value) -> str:
 
 
 def gallery(made: Swap) -> blocks.Evidence:
-    """The samples of the first seeds for every window of the first partition, each with its nearest training image."""
-    named = [w for w in made.windows if w.source == made.windows[0].source or w.name == "asked for"]
+    """The same seeds for every window of the paper and those asked for, each sample above its nearest neighbour."""
+    named = [w for w in made.windows if w.source == made.windows[0].source or w.name not in THIRDS]
     rows = []
     for direction in made.directions:
         outside, inside = direction.names
         rows.append(_exhibit(made, direction.drawn[None], f"{outside} alone"))
-        rows += [
-            _exhibit(
-                made,
-                direction.drawn[n.window],
-                f"{outside} with {inside} at {'the ' + n.name + ' levels' if n.name != 'asked for' else n.source}, "
-                f"sigma {span(n.window, made.levels)}",
-            )
-            for n in named
-        ]
+        for n in named:
+            where = f"the {n.name} levels, sigma" if n.name in THIRDS else "sigma"
+            caption = f"{outside} with {inside} at {where} {span(n.window, made.levels)}"
+            rows.append(_exhibit(made, direction.drawn[n.window], caption))
     caption = (
-        "Samples of the first seeds, each followed by its nearest training image. Samples at the same place start from "
-        "the same noise."
+        "Samples, each above its nearest training image. The noise is the same in every frame: that of the first seeds "
+        "at which A alone copies, and of the first others where these are few, so A's own frame is no fair draw."
     )
     return blocks.Evidence(tuple(rows), caption, shown=len(rows))
 
 
 def _exhibit(made: Swap, drawn: Drawn, caption: str) -> blocks.Exhibit:
-    train, pictures = made.reference.images, []
-    for i, (x, nearest) in enumerate(zip(drawn.shown, drawn.nearest.tolist(), strict=True)):
-        pictures.append(blocks.Picture(to_bytes(x, UNIT), "copy" if bool(drawn.copied[i]) else "sample"))
-        pictures.append(picture(train, nearest, "nearest", ""))
-    return blocks.Exhibit(tuple(pictures), f"{caption}: {ratio(drawn.ratio)} copies")
+    train = made.reference.images
+    pictures = tuple(
+        blocks.Picture(
+            stacked(to_bytes(x, UNIT), to_bytes(train.pixels[nearest], train.value_range)),
+            "copy" if bool(copied) else "",
+        )
+        for x, nearest, copied in zip(
+            drawn.shown, drawn.nearest.tolist(), drawn.shown_copied.tolist(), strict=True
+        )
+    )
+    return blocks.Exhibit(pictures, f"{caption}: {_without_count(drawn.ratio)} copies")
+
+
+def stacked(above: Tensor, below: Tensor) -> Tensor:
+    """Two pictures (C,H,W) as one, with a grey line between them."""
+    line = above.new_full((above.shape[0], max(1, above.shape[1] // 16), above.shape[2]), 128)
+    return torch.cat([above, line, below], dim=1)
 
 
 def map_blocks(made: Swap) -> tuple[blocks.Block, ...]:
     """Copy ratio and quality of every window, in both directions."""
     found: list[blocks.Block] = []
+    top = max(d.ratio.value or 0.0 for each in made.directions for d in each.drawn.values()) or 1.0
     for direction in made.directions:
         outside, inside = direction.names
         figures: list[blocks.Block] = [
@@ -196,9 +220,9 @@ def map_blocks(made: Swap) -> tuple[blocks.Block, ...]:
                 {w: d.ratio.value for w, d in direction.drawn.items() if w is not None},
                 f"Copy ratio of {outside} in percent, with the levels from row to column denoised by {inside}. The "
                 f"diagonal swaps one level, the top right corner all; {outside} alone copies "
-                f"{ratio(direction.drawn[None].ratio)}.",
+                f"{ratio(direction.drawn[None].ratio)}. The fullest colour is {percent(top)}.",
                 "copy ratio",
-                (0.0, 1.0),
+                (0.0, top),
             )
         ]
         if made.quality is not None:
@@ -222,7 +246,11 @@ def map_blocks(made: Swap) -> tuple[blocks.Block, ...]:
 
 
 def _map(
-    made: Swap, values: dict, caption: str, value_label: str, limits: tuple[Number, Number] | None
+    made: Swap,
+    values: dict[Window, Number | None],
+    caption: str,
+    value_label: str,
+    limits: tuple[Number, Number] | None,
 ) -> blocks.Figure:
     names = [number(level) for level in made.levels.tolist()]
     shares = limits is not None

@@ -11,7 +11,7 @@ from torch import Tensor
 from unrote.contracts import Estimate
 from unrote.jobs.swap_windows import THIRDS, Named
 from unrote.measure.estimate import wilson
-from unrote.report.format import number, ratio
+from unrote.report.format import number, percent, ratio
 from unrote.sample.windows import Window
 
 
@@ -23,6 +23,10 @@ class Copying(Enum):
     OPEN = "open"
 
 
+ONLY_MEDIUM = {"large": Copying.STAYS, "medium": Copying.FLIPS, "small": Copying.STAYS}
+"""What the paper found, in both directions."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Samples of one window.
@@ -30,14 +34,16 @@ class Drawn:
     Args:
         copied: which are copies (n,).
         quality: Frechet distance to held-out images, or None where it was not measured.
-        shown: the first few samples in [-1, 1] (k,C,H,W).
+        shown: a few samples in [-1, 1] (k,C,H,W).
         nearest: their nearest training images (k,).
+        shown_copied: which of them are copies (k,).
     """
 
     copied: Tensor
     quality: Estimate | None
     shown: Tensor
     nearest: Tensor
+    shown_copied: Tensor
 
     @property
     def ratio(self) -> Estimate:
@@ -67,6 +73,12 @@ class Direction:
         a, b = _ends(self.drawn[None].ratio), _ends(self.drawn[self.full].ratio)
         return a[1] < b[0] or b[1] < a[0]
 
+    @property
+    def falls(self) -> bool:
+        """Whether the model copies more than the one within the window."""
+        own, others = (self.drawn[key].ratio.value or 0.0 for key in (None, self.full))
+        return own > others
+
     def verdict(self, window: Window) -> Copying:
         """Flips where the interval lies on the other model's side of the middle between both, stays on its own side."""
         if not self.contrast:
@@ -76,7 +88,7 @@ class Direction:
         low, high = _ends(self.drawn[window].ratio)
         if low <= middle <= high:
             return Copying.OPEN
-        return Copying.FLIPS if (low > middle) == (others > own) else Copying.STAYS
+        return Copying.FLIPS if (low > middle) != self.falls else Copying.STAYS
 
 
 def _ends(e: Estimate) -> tuple[float, float]:
@@ -104,50 +116,46 @@ def details(windows: Sequence[Named], levels: Tensor, directions: Sequence[Direc
         s for s in dict.fromkeys(w.source for w in windows if w.name in THIRDS) if s != windows[0].source
     ]
     return tuple(
-        f"{s[0].upper()}{s[1:]}: {_lower(told([w for w in windows if w.source == s], levels, directions))}"
-        for s in sources
+        f"{_upper(s)}: {told([w for w in windows if w.source == s], levels, directions)}" for s in sources
     )
 
 
 def told(parts: Sequence[Named], levels: Tensor, directions: Sequence[Direction]) -> str:
     """Which of the parts of one partition flip copying, in each direction."""
-    flips = [[p for p in parts if d.verdict(p.window) is Copying.FLIPS] for d in directions]
-    names = [[p.name for p in found] for found in flips]
-    if names == [["medium"], ["medium"]]:
-        medium = flips[0][0]
-        a, b = (_moved(d, medium.window) for d in directions)
-        where = f"sigma {span(medium.window, levels)}"
-        return f"Only the medium levels, {where}, flip copying, in both directions: {a}; {b}."
-    if not any(names):
-        return (
-            "None of the large, medium and small levels flips copying by itself, in either direction: "
-            + "; ".join(_moved(d, p.window, p.name) for d in directions for p in parts if p.name == "medium")
-            + "."
-        )
-    said = []
-    for d, found in zip(directions, flips, strict=True):
-        inside = d.names[1]
-        if found:
-            said += [f"{_moved(d, p.window, p.name)}, which flips it" for p in found]
-        else:
-            said.append(f"no window of {inside}'s levels flips the copying of {d.names[0]}")
-    return _upper("; ".join(said) + ".")
+    effects = [{p.name: d.verdict(p.window) for p in parts} for d in directions]
+    if all(e == ONLY_MEDIUM for e in effects):
+        medium = next(p.window for p in parts if p.name == "medium")
+        a, b = (f"{d.names[1]} there flips {_flipped(d, medium)}" for d in directions)
+        return f"Only the medium levels (sigma {span(medium, levels)}) decide: {a}; {b}."
+    return _upper(
+        "; ".join(_one_way(d, parts, effect) for d, effect in zip(directions, effects, strict=True)) + "."
+    )
 
 
-def _moved(direction: Direction, window: Window, name: str = "") -> str:
-    """From which to which ratio a window takes a model."""
+def _one_way(direction: Direction, parts: Sequence[Named], effect: Mapping[str, Copying]) -> str:
+    """What the windows of one direction do."""
     outside, inside = direction.names
-    before, after = (_share(direction.drawn[key].ratio) for key in (None, window))
-    where = f"{inside} at the {name} levels" if name else f"{inside} there"
-    return f"{where} takes {outside} from {before} to {after} copies"
+    window = {p.name: p.window for p in parts}
+    flips, unsure = ([n for n in effect if effect[n] is one] for one in (Copying.FLIPS, Copying.OPEN))
+    said = [f"{inside} at the {n} levels flips {_flipped(direction, window[n])}" for n in flips]
+    if not flips:
+        said = [f"none of {inside}'s windows {'surely ' if unsure else ''}flips {outside}'s copying"]
+    said += [f"with {inside} at the {n} levels it is open ({_change(direction, window[n])})" for n in unsure]
+    return ", ".join(said)
+
+
+def _flipped(direction: Direction, window: Window) -> str:
+    return f"{direction.names[0]}'s copying ({_change(direction, window)})"
+
+
+def _change(direction: Direction, window: Window) -> str:
+    """From which to which ratio a window takes a model."""
+    before, after = (direction.drawn[key].ratio for key in (None, window))
+    return f"{percent(before.value) if before.value else _share(before)} to {_share(after)}"
 
 
 def _share(e: Estimate) -> str:
     return ratio(e).split(", n = ")[0]
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _upper(text: str) -> str:
@@ -157,7 +165,7 @@ def _upper(text: str) -> str:
 def span(window: Window, levels: Tensor) -> str:
     """The noise levels of a window, in sampling order."""
     high, low = (number(float(levels[k])) for k in (window.first, window.last))
-    return high if window.first == window.last else f"{high} to {low}"
+    return high if window.first == window.last else f"{high} to {low}".replace(" ", "\u00a0")
 
 
 def steps(window: Window, base: int = 0) -> str:

@@ -54,7 +54,7 @@ def paper_windows(levels: Tensor) -> list[Named]:
     for base in (0, 1):
         first, last = (step - base for step in MIDDLE)
         low, high = ((grid[k] * grid[k + 1]).sqrt().item() for k in (last, first - 1))
-        found += thirds(levels, low, high, f"paper, steps counted from {base}")
+        found += thirds(levels, low, high, f"paper, steps from {base}")
     return found
 
 
@@ -82,7 +82,7 @@ def geometry_windows(levels: Tensor, ground: Ground, options: SwapOptions) -> tu
     if found.medium is None:
         why = found.reasons.get("small_below") or found.reasons.get("large_above") or "its ends cross."
         return [], f"The geometry of the training set gave no windows: {why}"
-    return thirds(levels, found.medium.low, found.medium.high, "geometry of the training set"), None
+    return thirds(levels, found.medium.low, found.medium.high, "geometry of --train"), None
 
 
 def asked_windows(levels: Tensor, options: SwapOptions) -> list[Named]:

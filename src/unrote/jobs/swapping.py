@@ -44,8 +44,8 @@ from unrote.sample.windows import Window, all_windows, swapped
 
 STEPS: Mapping[str, Step] = {"euler": euler, "heun": heun}
 """Samplers by name."""
-SHOWN = 6
-"""Samples of every window on the page: those of the first seeds."""
+SHOWN = 5
+"""Samples of every window on the page."""
 MOST = 40
 """Levels of which every window is swapped, at most."""
 MEMORY = 2**29
@@ -218,11 +218,12 @@ class Studio:
             condition,
         )
 
-    def judge(self, samples: Tensor, groups: int) -> Drawn:
+    def judge(self, samples: Tensor, groups: int, shown: Tensor) -> Drawn:
         """Copies, quality, and the samples that are shown.
 
         Args:
             groups: of the jackknife.
+            shown: their rows (k,).
         """
         if not torch.isfinite(samples).all():
             raise InputError(
@@ -233,7 +234,13 @@ class Studio:
         found = grouped_neighbors(seen, self.reference.pixels, self.reference.groups.group)
         copied = is_copy(found.distance[:, 0], found.distance[:, 1])
         good = None if self.quality is None else self.quality.of(samples, self.reference, groups)
-        return Drawn(copied, good, samples[:SHOWN].clone(), found.index[:SHOWN, 0].clone())
+        return Drawn(copied, good, samples[shown], found.index[shown, 0], copied[shown])
+
+    def rows_to_show(self, model: Denoiser, other: Denoiser) -> Tensor:
+        """The first samples that are copies if drawn from the model alone, and the first others where these are few."""
+        ((_, samples),) = self.draw(model, other, [None])
+        copied = self.judge(samples, QUICK, torch.arange(0)).copied
+        return copied.int().argsort(descending=True, stable=True)[:SHOWN].sort().values
 
 
 def both(
@@ -245,9 +252,10 @@ def both(
     wanted = {n.window for n in named} | {full}
     every = set(all_windows(count)) if studio.options.map else set()
     windows: list[Window | None] = [None, *sorted(wanted | every)]
+    rows = studio.rows_to_show(*pair)
     with progress("windows", 2 * len(windows)) as advance:
         found = [
-            Direction(key, names, full, _judged(studio.draw(*models, windows), studio, wanted, advance))
+            Direction(key, names, full, _judged(studio.draw(*models, windows), studio, wanted, rows, advance))
             for key, names, models in (
                 ("other in model", ("A", "B"), pair),
                 ("model in other", ("B", "A"), pair[::-1]),
@@ -260,12 +268,13 @@ def _judged(
     drawn: Iterator[tuple[Window | None, Tensor]],
     studio: Studio,
     wanted: set[Window],
+    rows: Tensor,
     advance: Callable[[int], None],
 ) -> dict[Window | None, Drawn]:
     found = {}
     for window, samples in drawn:
         groups = GROUPS if window is None or window in wanted else QUICK
-        found[window] = studio.judge(samples, groups)
+        found[window] = studio.judge(samples, groups, rows)
         advance(1)
     return found
 
