@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from unrote.contracts import Denoiser, Estimate
 from unrote.data.pixels import to_unit
 from unrote.denoise.exact import Empirical
 from unrote.denoise.foreign import Card
-from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
 from unrote.jobs.fitting import copies_of
 from unrote.jobs.levels import GRID, at_once, grid_within
-from unrote.jobs.models import check_fits, describe_given, labels_for, read_model, trivial_error
+from unrote.jobs.models import Description, check_fits, describe_given, labels_for, read_model, trivial_error
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.output import (
     check_free,
@@ -31,13 +30,25 @@ from unrote.jobs.output import (
     workspace,
     write_document,
 )
-from unrote.jobs.training import estimate_curve
+from unrote.jobs.pairs import check_alike, common
+from unrote.jobs.probe_gallery import look
+from unrote.jobs.probe_page import level_copies, level_errors, probe_page, sentence
 from unrote.measure.denoising import denoise_at
 from unrote.measure.estimate import estimate, wilson
 from unrote.noise.schedule import units
-from unrote.report import blocks, plots
-from unrote.report.format import percent, ratio
+from unrote.report.format import ratio
 from unrote.report.page import write
+
+__all__ = [
+    "LevelCurves",
+    "Points",
+    "Probe",
+    "choose",
+    "level_copies",
+    "level_curves",
+    "level_errors",
+    "probe",
+]
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class LevelCurves:
 
 @dataclass(frozen=True)
 class Probe:
-    """The result of a probe: a model beside the empirical optimum of its training set."""
+    """The result of a probe: a model beside the empirical optimum of its training set, and maybe another model."""
 
     levels: Tensor
     model: LevelCurves
@@ -72,6 +83,13 @@ class Probe:
     notes: tuple[str, ...]
     content: dict[str, Any]
     out: Path
+    other: LevelCurves | None = None
+
+    @property
+    def curves(self) -> dict[str, LevelCurves]:
+        """All denoisers by name, the model first."""
+        between = {} if self.other is None else {"other": self.other}
+        return {"model": self.model, **between, "optimum": self.empirical}
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json."""
@@ -80,12 +98,12 @@ class Probe:
     def summary(self) -> str:
         """A line for each level."""
         rows = [
-            f"  {sigma:>9.4f}  {ratio(m):<42}  {ratio(e)}"
-            for sigma, m, e in zip(
-                self.levels.tolist(), self.model.copy_ratio, self.empirical.copy_ratio, strict=True
-            )
+            f"  {sigma:>9.4f}  "
+            + "  ".join(f"{ratio(c.copy_ratio[t]):<42}" for c in self.curves.values()).rstrip()
+            for t, sigma in enumerate(self.levels.tolist())
         ]
-        head = f"  {'sigma':>9}  {'copies by the model':<42}  copies by the empirical optimum"
+        names = {"model": "the model", "other": "the other", "optimum": "the empirical optimum"}
+        head = f"  {'sigma':>9}  " + "  ".join(f"{'copies by ' + names[n]:<42}" for n in self.curves).rstrip()
         return "\n".join(
             [
                 sentence(self.levels, self.model),
@@ -99,55 +117,88 @@ class Probe:
         )
 
 
-def probe(options: ProbeOptions, denoiser: Any = None, card: Card | None = None) -> Probe:
+def probe(options: ProbeOptions, denoiser: Any = None, card: Card | None = None, other: Any = None) -> Probe:
     """Noise training and test images at every level, denoise them once, and see what comes out.
 
     Args:
         options: what and how; with a denoiser given, its `model` is no more than a name in the result.
         denoiser: D(x, sigma, condition) for images in [-1, 1], in place of the model that options name.
-        card: what is known of that denoiser; by default it takes any level and no labels.
+        card: what is known of the denoisers that are given; by default they take any level and no labels.
+        other: a second denoiser, in place of the other model that options name.
 
     Raises:
         InputError: if an input cannot be used.
+
+    Source: 001 section 3, Figures 1, 2 and 11 to 16.
     """
     check_options(options)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.model)
+    check_apart(options.out, model=options.other)
     device = device_of(options.device)
-    if denoiser is None:
-        denoiser, said = read_model(options.model, not options.raw, options.unsafe_pickle)
-    else:
-        said = describe_given(str(options.model), denoiser, card)
-    if isinstance(denoiser, nn.Module):
-        denoiser.to(device)
+    models = read_models(options, denoiser, other, card)
+    said = [told for _, told in models.values()]
     reference = read_reference(
         options.train, options.duplicate_threshold, options.resize, options.train_range, 2**29
     )
-    check_fits(denoiser, said.card, reference, device)
+    for one, told in models.values():
+        if isinstance(one, nn.Module):
+            one.to(device)
+        check_fits(one, told.card, reference, device)
     fresh = read_others(options.test, reference, options.resize, options.train_range)
-    label = labels_for(said.card, {"--train": reference.images, "--test": fresh})
+    label = labels_for(said[0].card, {"--train": reference.images, "--test": fresh})
     x = to_unit(reference.images.pixels, reference.images.value_range)
     test = to_unit(fresh.pixels, fresh.value_range)
-    levels = grid_within(options.levels, said.known)
-    inputs = {
-        "model": said.as_json(),
-        "train": asdict(origin(reference.images)),
-        "test": asdict(origin(fresh)),
-    }
+    levels = grid_within(options.levels, common(said))
+    inputs = {name: told.as_json() for name, (_, told) in models.items()}
+    inputs |= {"train": asdict(origin(reference.images)), "test": asdict(origin(fresh))}
     identity = {"settings": settings_of(options), "seed": options.seed, "train": inputs["train"]["sha256"]}
     with workspace(options.out, options.overwrite, identity) as folder:
-        with progress("levels", 2 * len(levels)) as advance:
-            chosen = choose(x, test, label["--train"], label["--test"], options.points, options.seed)
-            model = level_curves(denoiser, chosen, reference, levels, options.seed, advance, device)
-            optimum = level_curves(
-                Empirical(x).to(device), chosen.unlabelled(), reference, levels, options.seed, advance, device
-            )
-        notes = notes_on(said.card, levels, model, trivial_error(x, levels))
-        results = results_of(levels, model, optimum) | {"notes": list(notes)}
+        chosen = choose(x, test, label["--train"], label["--test"], options.points, options.seed)
+        every = {name: (one, chosen) for name, (one, _) in models.items()}
+        every["optimum"] = Empirical(x).to(device), chosen.unlabelled()
+        with progress("levels", len(every) * len(levels)) as advance:
+            curves = {
+                name: level_curves(one, points, reference, levels, options.seed, advance, device)
+                for name, (one, points) in every.items()
+            }
+        gallery = look(
+            {name: (one, points.test_label) for name, (one, points) in every.items()},
+            chosen.test,
+            reference,
+            levels,
+            options.seed,
+            device,
+        )
+        notes = notes_on(said[0].card, levels, curves["model"], trivial_error(x, levels))
+        notes += tuple(f"--other: {note}" for told in said[1:] for note in told.card.notes)
+        results = results_of(levels, curves) | {"notes": list(notes)}
         content = document("probe", inputs, options, results)
-        write(_page(levels, model, optimum, notes, content, options), folder / "report.html")
+        made = Probe(
+            levels, curves["model"], curves["optimum"], notes, content, options.out, curves.get("other")
+        )
+        write(probe_page(made, gallery, reference, options), folder / "report.html")
         write_document(content, folder)
-    return Probe(levels, model, optimum, notes, content, options.out)
+    return made
+
+
+def read_models(
+    options: ProbeOptions, denoiser: Any, other: Any, card: Card | None
+) -> dict[str, tuple[Any, Description]]:
+    """The model, and the other one if there is one, each with what is known of it.
+
+    Raises:
+        InputError: if one cannot be read, or they differ in shape or classes.
+    """
+    found: dict[str, tuple[Any, Description]] = {}
+    for name, spec, given in (("model", options.model, denoiser), ("other", options.other, other)):
+        if given is not None:
+            found[name] = given, describe_given(str(spec or name), given, card)
+        elif spec is not None:
+            found[name] = read_model(spec, not options.raw, options.unsafe_pickle, f"--{name}")
+    if "other" in found:
+        check_alike(found["model"][1], found["other"][1])
+    return found
 
 
 def notes_on(card: Card, levels: Tensor, model: LevelCurves, trivial: Tensor) -> tuple[str, ...]:
@@ -238,104 +289,13 @@ def level_curves(
     return LevelCurves(tuple(copied), tuple(train_error), tuple(test_error))
 
 
-def results_of(levels: Tensor, model: LevelCurves, optimum: LevelCurves) -> dict[str, Any]:
+def results_of(levels: Tensor, curves: Mapping[str, LevelCurves]) -> dict[str, Any]:
     """The keys of result.json."""
+    other = {"other": curves["other"].as_json()} if "other" in curves else {}
     return {
         "levels": levels.tolist(),
         "units": [asdict(units(level)) for level in levels.tolist()],
-        **model.as_json(),
-        "empirical": optimum.as_json(),
+        **curves["model"].as_json(),
+        "empirical": curves["optimum"].as_json(),
+        **other,
     }
-
-
-def sentence(levels: Tensor, model: LevelCurves) -> str:
-    """Where the model copies most, in one sentence."""
-    values = [e.value or 0.0 for e in model.copy_ratio]
-    best = max(range(len(values)), key=values.__getitem__)
-    if values[best] == 0:
-        return "At no level does one denoising step turn a noised test image into a copy of a training image."
-    return (
-        f"The model copies most at sigma = {float(levels[best]):.3g}, where one denoising step turns "
-        f"{ratio(model.copy_ratio[best])} noised test images, into copies of training images."
-    )
-
-
-def level_copies(levels: Tensor, curves: dict[str, LevelCurves]) -> blocks.Figure:
-    """Copies by level, of several denoisers."""
-    return plots.curves(
-        [_line(name, levels, c.copy_ratio) for name, c in curves.items()],
-        x_label="noise level sigma",
-        y_label="copies after one step",
-        caption="Share of noised test images that one denoising step turns into a copy of a training image.",
-        alt="Copy ratio of one denoising step against the noise level",
-        log_x=True,
-        y_limits=(0.0, 1.02),
-        show_y=percent,
-    )
-
-
-def level_errors(levels: Tensor, curves: dict[str, LevelCurves]) -> blocks.Figure:
-    """Errors by level, of several denoisers, on training and on test images."""
-    return plots.curves(
-        [
-            _line(f"{name}: {which}", levels, part)
-            for name, c in curves.items()
-            for which, part in (("training", c.train_error), ("test", c.test_error))
-        ],
-        x_label="noise level sigma",
-        y_label="squared error per pixel",
-        caption="Error of one denoising step on training and on test images; below one in a million it is not "
-        "drawn.",
-        alt="Denoising error on training and test images against the noise level",
-        log_x=True,
-        log_y=True,
-        y_limits=(1e-6, None),
-    )
-
-
-def _line(name: str, levels: Tensor, values: Sequence[Estimate]) -> plots.Curve:
-    return estimate_curve(name, levels.flip(0).tolist(), list(reversed(values)))
-
-
-def _page(
-    levels: Tensor,
-    model: LevelCurves,
-    optimum: LevelCurves,
-    notes: tuple[str, ...],
-    content: dict[str, Any],
-    options: ProbeOptions,
-) -> blocks.Page:
-    rows = tuple(
-        (level, m, e, a, b)
-        for level, m, e, a, b in zip(
-            levels.tolist(),
-            model.copy_ratio,
-            optimum.copy_ratio,
-            model.train_error,
-            model.test_error,
-            strict=True,
-        )
-    )
-    columns = (
-        blocks.Column("sigma"),
-        blocks.Column("copies, model", ratio),
-        blocks.Column("copies, empirical optimum", ratio),
-        blocks.Column("error, training images"),
-        blocks.Column("error, test images"),
-    )
-    both = {"model": model, "optimum": optimum}
-    alarm = any((e.low or 0.0) > 0 and e.value for e in model.copy_ratio)
-    return blocks.Page(
-        title="Probe of a model",
-        lead=f"{options.model}, one denoising step at {len(levels)} noise levels",
-        verdict=blocks.Verdict(
-            sentence(levels, model), blocks.Tone.CAUTION if alarm else blocks.Tone.CALM, notes
-        ),
-        sections=(
-            blocks.Section("Copies by noise level", (level_copies(levels, both),)),
-            blocks.Section("Errors by noise level", (level_errors(levels, both),)),
-            blocks.Section("All levels", (blocks.Table(columns, rows, "One row for each level"),)),
-            blocks.Section("Settings and versions", settings_blocks(content)),
-        ),
-        footer=(f"unrote {content['versions']['unrote']}",),
-    )
