@@ -52,7 +52,7 @@ LEVELS = (0.02, 40.0, 24)
 UNET_OPTIONS = {"steps": 1600, "learning_rate": 2e-3, "warmup_steps": 100, "ema_decay": 0.995}
 MLP_OPTIONS = {"steps": 2400, "learning_rate": 1e-3, "warmup_steps": 200, "ema_decay": 0.998}
 DIGITS = {"set": "digits", "class": None, "side": 8, "images": IMAGES, "test": 500}
-FACES = {"set": "lfw_faces_32", "class": None, "side": 12, "images": IMAGES, "test": 500}
+FACES = {"set": "lfw_faces_32", "class": None, "side": 8, "images": IMAGES, "test": 500}
 KINDS: dict[str, dict[str, Any]] = {
     "unet": DIGITS | {"network": UNET_SMALL, "options": UNET_OPTIONS, "samples": 512, "map": 256},
     "mlp": DIGITS | {"network": MLP_SMALL, "options": MLP_OPTIONS, "samples": 512, "map": 256},
