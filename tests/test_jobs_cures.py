@@ -8,13 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unrote.contracts import InputError
+from unrote.contracts import Examples, InputError
 from unrote.jobs import TrainOptions, train
-from unrote.jobs.cures import Cures, check_cures, recipes_of, sentences, share, told
+from unrote.jobs.cures import Cures, check_cures, recipes_of, removed, sentences, share, told
 from unrote.jobs.fitting import fit
 from unrote.jobs.training import plan_of, read_data
 from unrote.noise.levels import LogNormal
 from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep, units
+from unrote.train.fingerprint import describe
+from unrote.train.interventions import ambient, compose, dummy_class, gap, noisy_only, skip
+from unrote.train.recipe import baseline
 
 LAW = LogNormal()
 SMALL = {"width": 16, "depth": 1, "steps": 40, "samples": 8, "checkpoints": 3, "device": "cpu"}
@@ -41,6 +44,23 @@ def options(**given: object) -> TrainOptions:
         ({"recipe": "gap", "gap": (1e-4, 1e3)}, "next to no training level for clean images"),
         ({"recipe": "gap+ambient", "gap": (0.4, 1e3), "ambient": 0.5}, "noisy copies.*move the ambient"),
         ({"recipe": "gap+ambient", "gap": (1e-4, 0.9), "ambient": 0.5}, "for clean images"),
+        ({"recipe": "noisy-only"}, r"needs --ambient LEVEL"),
+        ({"recipe": "noisy-only+gap", "gap": (0.4, 1e3), "ambient": 0.5}, "noisy copies.*move the ambient"),
+        ({"recipe": "ambient+noisy-only", "ambient": 0.5}, "one of the two"),
+        ({"recipe": "dummies"}, "dummies is no recipe.*gap, dummy, ambient, noisy-only.*joined by"),
+        ({"recipe": ""}, "nothing is no recipe"),
+        ({"recipe": "gap+"}, "nothing is no recipe"),
+        ({"recipe": "baseline+gap", "gap": (0.2, 0.5)}, "baseline is no recipe"),
+        ({"recipe": "dummy+dummy"}, "a cure twice"),
+        ({"recipe": "baseline,baseline"}, "lists baseline twice; leave"),
+        (
+            {"recipe": "gap+ambient,ambient+gap", "gap": (0.2, 0.5), "ambient": 0.5},
+            r"lists ambient\+gap twice, which is gap\+ambient",
+        ),
+        ({"recipe": "baseline,dummy", "gap": (0.2, 0.5)}, r"--gap would be ignored.*--recipe gap\+dummy"),
+        ({"recipe": "baseline,gap"}, "needs --gap"),
+        ({"recipe": "dummy", "gap_rule": "skip"}, "--gap-rule skip would be ignored"),
+        ({"recipe": "gap", "gap": (0.2, 0.5), "features": "pca:4"}, "there is none"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_before_anything_is_read(tmp_path, given, said):
@@ -89,9 +109,65 @@ def test_the_result_names_the_interventions_in_every_unit():
     )
 
 
+def test_recipes_are_joined_of_parts_in_any_order_and_listed_by_commas():
+    given = options(
+        recipe="baseline, ambient+gap+dummy ,noisy-only", gap=(0.2, 0.5), ambient=0.6, gap_rule="skip"
+    )
+    assert recipes_of(given) == {
+        "baseline": Cures(rule=skip),
+        "ambient+gap+dummy": Cures((0.2, 0.5), 0.6, True, skip),
+        "noisy-only": Cures(rule=skip, noisy_only=0.6),
+    }
+
+
+def test_cures_are_the_interventions_that_they_name():
+    x = torch.linspace(-1, 1, 12).reshape(6, 2)
+    plain = baseline(Examples(x, torch.zeros(6)), LAW, torch.ones_like)
+
+    def g(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    for cures, parts in (
+        (Cures(), ()),
+        (Cures((0.2, 0.5), rule=skip), (gap(0.2, 0.5, skip),)),
+        (Cures(dummies=True, ambient=0.4), (dummy_class(g(8)), ambient(0.4, g(7)))),
+        (Cures(noisy_only=0.4), (noisy_only(0.4, g(7)),)),
+    ):
+        made, expected = cures.intervention(7)(plain), compose(*parts)(plain)
+        assert describe({"recipe": made}) == describe({"recipe": expected})
+
+
+def test_the_share_left_out_counts_no_level_twice():
+    whole = LAW.probability
+    assert removed(Cures(), LAW) == removed(Cures(dummies=True, ambient=0.5), LAW) == 0
+    assert removed(Cures((0.3, 0.9), 0.5), LAW) == whole(0.3, 0.9)
+    assert removed(Cures(noisy_only=0.5), LAW) == whole(0.0, 0.5)
+    for low, high, expected in (
+        (0.3, 0.9, whole(0.0, 0.9)),
+        (0.1, 0.4, whole(0.0, 0.5)),
+        (0.7, 0.9, whole(0.0, 0.5) + whole(0.7, 0.9)),
+    ):
+        assert removed(Cures((low, high), noisy_only=0.5), LAW) == pytest.approx(expected)
+
+
+def test_every_cure_is_told_and_said():
+    cures = Cures((0.3, 0.9), None, True, skip, 0.5)
+    assert [one["name"] for one in told(cures, LAW)] == ["gap", "dummy", "noisy-only"]
+    assert told(cures, LAW)[0]["rule"] == "skip"
+    assert told(Cures((0.3, 0.9)), LAW)[0]["rule"] == "reject"
+    assert told(cures, LAW)[2]["units"]["level"]["vp_time"] == units(0.5).vp_time
+    words = sentences(cures, LAW)
+    assert "dropped" in words[0]
+    assert "half of the updates" in words[1]
+    assert "above sigma = 0.5 (VP time 0.447" in words[2]
+
+
 @pytest.mark.parametrize(
     "given",
-    [{"recipe": "gap", "gap": (0.3, 0.9)}, {"recipe": "gap+ambient", "gap": (0.3, 0.4), "ambient": 0.5}],
+    [
+        {"recipe": "gap", "gap": (0.3, 0.9)},
+        {"recipe": "gap+dummy+ambient", "gap": (0.3, 0.4), "ambient": 0.5},
+    ],
 )
 def test_a_cured_run_says_what_was_done(tmp_path, given):
     made = train(replace(options(**given), out=tmp_path / "run"))

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
-from unrote.jobs.comparing import Reference
 from unrote.jobs.fidelity_parts import LARGEST
-from unrote.jobs.fitting import Quality, TrainingSet, as_compared
+from unrote.jobs.fitting import Quality, TrainingSet
 from unrote.jobs.options import TrainOptions
-from unrote.measure.features import Cache, FeatureMap, extract, open_features
+from unrote.jobs.swap_quality import features_of
+from unrote.measure.features import Cache, open_features
 from unrote.measure.fidelity import frechet
 
-BLOCK = 1024
 GROUPS = 10
 """Parts of the jackknife: each measured step costs two eigendecompositions for each."""
 
@@ -62,12 +61,3 @@ def quality_of(data: TrainingSet, options: TrainOptions) -> Quality | None:
         return frechet(features_of(chosen, samples[:n], reference), fresh, parts, groups=GROUPS).distance
 
     return measured
-
-
-def features_of(chosen: FeatureMap, x: Tensor, reference: Reference) -> Tensor:
-    """Features of images in [-1, 1], rounded as the training set is: (n,C,H,W) -> (n,F)."""
-
-    def pixels(block: Tensor) -> Tensor:
-        return block if block.dtype == torch.uint8 else ((block + 1) / 2).clamp(0, 1)
-
-    return extract(chosen, as_compared(x, reference).split(BLOCK), pixels=pixels).values

@@ -146,7 +146,7 @@ class Measure:
     show: Callable[[Any], str]
 
 
-COPIES = Measure("copies", lambda run: run.copy_ratio, ratio)
+COPIES = Measure("copying", lambda run: run.copy_ratio, ratio)
 LOSS = Measure("loss on held-out images", lambda run: run.kept.validation_loss, quantity)
 FRECHET = Measure("Frechet distance", lambda run: run.kept.frechet_distance, quantity)
 
@@ -173,20 +173,19 @@ def _below(one: Estimate | None, other: Estimate | None) -> bool:
 
 
 def verdict(runs: Mapping[str, Training]) -> tuple[str, ...]:
-    """One sentence for each measure: which run has the least, or that intervals overlap."""
+    """One sentence for each measure: which run has the least, or which cannot be told apart from the least."""
     said = []
     for measure in measures_of(runs):
-        best = least(measure, runs)
+        name, best = measure.name, least(measure, runs)
         if best is not None:
-            said.append(f"Least {measure.name}: {best}, {_bare(measure.show(measure.of(runs[best])))}.")
+            said.append(f"Least {name}: {best}, {_bare(measure.show(measure.of(runs[best])))}.")
             continue
-        lowest = min(runs, key=lambda name: _value(measure.of(runs[name])))
-        mine = measure.of(runs[lowest])
-        alike = [name for name, run in runs.items() if name == lowest or not _below(mine, measure.of(run))]
-        said.append(
-            f"{measure.name[0].upper()}{measure.name[1:]}: {_listed(alike)} cannot be told apart, for their intervals "
-            "overlap" + ("." if len(alike) == len(runs) else "; the others have more.")
-        )
+        lowest = measure.of(runs[min(runs, key=lambda key: _value(measure.of(runs[key])))])
+        alike = [key for key, run in runs.items() if not _below(lowest, measure.of(run))]
+        if len(alike) == len(runs):
+            said.append(f"No recipe has clearly less {name} than the others: the intervals overlap.")
+        else:
+            said.append(f"Least {name}: {_listed(alike)}, whose intervals overlap; the others have more.")
     return tuple(said)
 
 
@@ -195,8 +194,7 @@ def run_sentences(runs: Mapping[str, Training]) -> tuple[str, ...]:
     said = []
     for name, run in runs.items():
         parts = [
-            f"{'copies among samples' if m is COPIES else m.name} {_bare(m.show(m.of(run)))}"
-            for m in measures_of(runs)
+            f"{'copies' if m is COPIES else m.name} {_bare(m.show(m.of(run)))}" for m in measures_of(runs)
         ]
         removed = run.content["results"]["share_removed"]
         without = f", with {percent(removed)} of the training law left out" if removed else ""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from unrote.jobs.training_runs import Runs
 
 
+AT_ONCE = 6
+"""Samples of each run that are seen before the reader asks for more."""
+
+
 def runs_page(made: Runs, reference: Reference, options: TrainOptions) -> blocks.Page:
     """The whole page."""
     runs = made.runs
@@ -59,8 +63,8 @@ def _table(runs: Mapping[str, Training]) -> blocks.Table:
     measures = measures_of(runs)
     columns = (
         blocks.Column("recipe"),
-        *(blocks.Column(m.name, _bare(m.show)) for m in measures),
-        blocks.Column("loss on training images", _bare(quantity)),
+        *(blocks.Column("copies" if m is COPIES else m.name, _bare(m.show)) for m in measures),
+        blocks.Column("training loss", _bare(quantity)),
         blocks.Column("step"),
     )
     rows = tuple(
@@ -210,4 +214,4 @@ def _samples(name: str, x: Tensor, reference: Reference) -> blocks.Part:
         "The first samples, in the order of their seeds and not chosen; sample i of every recipe starts from the same "
         "noise. Framed ones are copies."
     )
-    return blocks.Part(name, (blocks.Evidence(tuple(rows), caption),))
+    return blocks.Part(name, (blocks.Evidence(tuple(rows), caption, shown=AT_ONCE),))
