@@ -14,6 +14,7 @@ from unrote.denoise.masked import MaskedPrecondition, UnderMask
 from unrote.denoise.networks import MLP
 from unrote.noise.levels import LogNormal
 from unrote.train.augment import augmented, flip
+from unrote.train.fingerprint import describe
 from unrote.train.interventions import ambient, compose, gap, noisy_only
 from unrote.train.loop import Options, train
 from unrote.train.losses import Batch, denoising_loss
@@ -183,6 +184,15 @@ def test_it_composes_with_a_gap_and_with_flips_but_not_with_noise():
     batch = batch_of(torch.ones(3, *SHAPE, dtype=torch.float64))
     with pytest.raises(InputError, match="hold noise"):
         inpainting_loss(0.1)(wavy, replace(batch, level=batch.sigma / 2))
+
+
+def test_masks_and_further_shares_tell_recipes_apart():
+    made = [
+        masking(*parts)(recipe_of()) for parts in ((0.5, seeded()), (0.4, seeded()), (0.5, seeded(), 0.2))
+    ]
+    made += [masking(0.5, seeded(1))(recipe_of()), recipe_of()]
+    told = [str(describe({"recipe": recipe})) for recipe in made]
+    assert len(set(told)) == len(told)
 
 
 @pytest.mark.parametrize(
