@@ -49,7 +49,7 @@ STEPS = (7, 13)
 """What the paper's swaps call medium, in steps of EDM's grid of 18; whether they begin at 0 or 1 is not said."""
 AGREES, OVERLAPS = 0.75, 0.5
 """Jaccard index of two intervals of log sigma."""
-FACES = (125, 325)
+FACES = (125.0, 325.0)
 """DDPM timesteps around which the paper puts the danger zone of 1,024 grey CelebA faces (section 5)."""
 MATCHES = 0.5
 """Jaccard index of two intervals of timesteps."""
