@@ -14,9 +14,9 @@ from unrote.contracts import Estimate
 from unrote.geometry.crossings import ends
 from unrote.geometry.regimes import Regimes, Zone, check_shares, zone_of
 
-COVERED = 0.05
+COVERED = 0.02
 """Coverage at the lower end of the recommended gap."""
-WEIGHT = 0.8
+WEIGHT = 0.9
 """Posterior weight at its upper end."""
 
 

@@ -199,7 +199,7 @@ def reach(ground: Ground, seed: int, memory: int) -> tuple[float, float]:
     ruling = ((weight - floor) / (1 - floor) > CALM).nonzero()[:, 0]
     first = max(0, int(rising[0]) - 1) if len(rising) else 0
     last = min(len(wide) - 1, int(ruling[-1]) + 1) if len(ruling) else len(wide) - 1
-    low, high = float(wide[first]) / 1.2, float(wide[last])
+    low, high = float(wide[first]) / 2, float(wide[last])  # a few images see the first 2 % late
     return low, max(high, 2 * low)
 
 
