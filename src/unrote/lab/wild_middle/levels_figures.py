@@ -82,7 +82,7 @@ def errors(rows: Sequence[Row], words: str) -> Block:
         log_y=True,
         intervals=zones(rows),
         caption=f"{words}: error of one denoising step on the few training pictures and on test pictures, at least "
-        f"10^-6. {seeds_in_words(len(rows))[0].upper()}{seeds_in_words(len(rows))[1:]}; the means are drawn.",
+        f"10^-6. Means over {len(rows)} seed{'s' if len(rows) > 1 else ''}.",
         alt="Training and test error over the noise level for two networks and the empirical optimum.",
     )
 
