@@ -99,8 +99,8 @@ def errors(values: Float[Tensor, " D"], configuration: Mapping[str, Any]) -> dic
     repeats, seed = int(configuration["repeats"]), int(configuration["seed"])
     found: dict[str, list[float]] = {"ddpm": [], "ambient": []}
     for m in configuration["long"]:
-        generator = stream(seed, f"estimates {m}")
-        size = repeats // 4, len(values)
+        generator = stream(seed, f"averages {m}")
+        size = 4 * repeats, len(values)
         x0 = torch.randn(*size, generator=generator, dtype=torch.float64) * values.sqrt()
         total = torch.zeros(size, dtype=torch.float64)
         stored = x0 + sigma * torch.randn(*size, generator=generator, dtype=torch.float64)
@@ -270,7 +270,7 @@ CLAIMS = (
         "From draws of the DDPM optimum a training point can be estimated with an error that falls with m, from draws "
         "of the ambient optimum it cannot.",
         f"average of m = {', '.join(map(str, LONG))} draws as an estimate of x0; sigma_n = 0.5; {ONE.partition(';')[0]}"
-        f"; 1,000 points; seeds {SEEDS[0]} to {SEEDS[-1]}",
+        f"; 16,000 points; seeds {SEEDS[0]} to {SEEDS[-1]}",
         f"slope of log error over log m within -1 +- {SLOPE:g} for DDPM, and error at m = {LONG[-1]} over error at m = "
         f"{LONG[0]} within 1 +- {STAYS:g} for ambient: held if both 95 % intervals over seeds lie inside, failed if "
         "one lies outside; the number is the slope",

@@ -20,7 +20,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
 def of_a_point(rows: Sequence[Row]) -> Block:
     """Simulated, corrected, printed, ambient, at sigma_n = 0.5."""
     asked, first = rows[0]["configuration"], rows[0]["result"]
-    draws, at = asked["draws"], asked["times"].index(0.5)
+    draws, at = [float(m) for m in asked["draws"]], asked["times"].index(0.5)
     seen = torch.tensor([row["result"]["looks"][at] for row in rows], dtype=torch.float64)
     return curves(
         (
@@ -44,7 +44,7 @@ def of_a_point(rows: Sequence[Row]) -> Block:
 def of_a_set(rows: Sequence[Row]) -> Block:
     """Both optima of the largest data set at sigma_n = 0.5, with the bounds."""
     asked = rows[0]["configuration"]
-    size, draws = asked["N"][-1], asked["set_draws"]
+    size, draws = asked["N"][-1], [float(m) for m in asked["set_draws"]]
     at = [i for i, c in enumerate(rows[0]["result"]["sets"]) if c["time"] == 0.5 and c["N"] == size]
 
     def table(name: str) -> torch.Tensor:

@@ -42,8 +42,8 @@ def counts(rows: Sequence[Row]) -> Block:
     told = torch.tensor([row["result"]["picture"]["told"] for row in rows], dtype=torch.float64)
     return curves(
         (
-            Curve("groups (TV <= 0.1)", levels, first["groups"]),
-            Curve("hills", levels, first["modes"]),
+            Curve("groups (TV <= 0.1)", levels, [float(n) for n in first["groups"]]),
+            Curve("hills", levels, [float(n) for n in first["modes"]]),
             over_seeds("told apart", levels, told),
         ),
         x_label="noise level sigma",
