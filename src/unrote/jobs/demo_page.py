@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ONE_RUN = (
     "One training run each: intervals are over samples and digits, not over runs. `unrote claims` has five seeds of "
-    "the sizes (first-look) and of the gap (first-cures), with rules that were fixed before the runs."
+    "the sizes (first-look) and of training with a gap (first-cures), with rules that were fixed before the runs."
 )
 
 
@@ -107,7 +107,7 @@ def _cure(made: Demo) -> tuple[blocks.Block, ...]:
     what = (
         f"Residual MLPs (3 blocks of width 512, EDM's preconditioning) were trained for {steps:,} steps each: on the "
         f"{small.count:,} digits"
-        + (", on the same digits with the recommended gap left out of training" if "gap" in models else "")
+        + (", on the same digits with the levels of the recommended gap left out" if "gap" in models else "")
         + f", and on {large.count:,} digits, in which the {small.count:,} are contained. A sample is called a copy if "
         "it is three times nearer to its nearest training image than to the next one. Digits that no model saw say how "
         "often that happens by chance."
@@ -185,9 +185,9 @@ def _samples(made: Demo) -> tuple[blocks.Block, ...]:
     shown = made.check.pairs
     step, small = made.check.stopped.step, made.models["small"]
     titles = {
-        "small": f"All levels, step {small.history[-1].step:,}",
-        "gap": "With the gap left out",
-        "stopped": f"All levels, stopped at step {step:,}, where the held-out loss is lowest",
+        "small": f"Trained at all levels, {small.history[-1].step:,} steps",
+        "gap": "Trained with the gap",
+        "stopped": f"Trained at all levels, stopped at step {step:,}, where the held-out loss is lowest",
     }
     words = (
         f"The first {len(shown['small'].pixels)} samples of each model that was trained on {small.count:,} digits, "
