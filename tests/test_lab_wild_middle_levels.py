@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from unrote.denoise.exact import Empirical
 from unrote.geometry.regimes import Zone
 from unrote.jobs import ReproduceOptions
 from unrote.lab import runs
 from unrote.lab.claims import FAILED, HELD, PARTLY, UNTESTED
-from unrote.lab.study import as_pixels
+from unrote.lab.study import as_pixels, material
 from unrote.lab.wild_middle import levels_claims, pairs, swap
 from unrote.lab.wild_middle.levels import EXPERIMENT
 from unrote.noise.levels import edm_levels
@@ -151,6 +152,15 @@ def test_faces_are_never_kept_as_pictures_and_smoke_needs_no_set() -> None:
 def test_swap_is_another_name_for_the_experiment_that_trains_the_pairs() -> None:
     assert runs.named("wild_middle/swap") == [EXPERIMENT]
     assert len({claim.id for claim in EXPERIMENT.claims}) == len(EXPERIMENT.claims)
+
+
+def test_a_swap_of_all_levels_is_the_other_network_and_sets_without_labels_have_no_distance() -> None:
+    made = material(pairs.DIGITS | {"images": 20, "test": 40}, 0)
+    pair = pairs.Pair(made, Empirical(made.train), Empirical(made.many), 0)
+    told = pairs.swaps(pair, {"all": {"whole": Window(0, pairs.STEPS - 1), "nothing": None}}, 24, None)
+    assert told["windows"] == {"all": {"whole": [0, 17], "nothing": None}}
+    assert told["away"]["0-17"] == told["into"]["none"]
+    assert told["into"]["0-17"] == told["away"]["none"] == {"copies": 24, "distance": None}
 
 
 @pytest.mark.slow
