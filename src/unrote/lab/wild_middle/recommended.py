@@ -35,7 +35,7 @@ from unrote.report.format import number, percent, quantity
 from unrote.train.interventions import GapRule, gap, reject, skip
 from unrote.train.loop import Options
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 LARGEST = 12
 """Side of the largest pictures that are trained on here."""
 SEVERAL = 1 / 3
@@ -45,7 +45,7 @@ RULES: dict[str, GapRule | None] = {"baseline": None, "reject": reject, "skip": 
 
 def configurations(scale: str) -> Sequence[Mapping[str, Any]]:
     """Every data set that did not calibrate, with and without the gap, at every seed."""
-    every = forecast.configurations(scale)
+    every = [one for one in forecast.configurations(scale) if one["seed"] in SEEDS]
     kinds = len(forecast.SMOKE if scale == "smoke" else forecast.SETTINGS)
     tested = [one for i, one in enumerate(every) if i % kinds % 2 == 1 and one["pictures"]["side"] <= LARGEST]
     return [
@@ -150,7 +150,7 @@ def sets(scale: str) -> tuple[str, ...]:
 
 TESTED = (
     "data sets of wild_middle/forecast that did not calibrate the gap, up to 12x12 pixels; small U-Net, 1,000 to 1,600 "
-    f"steps of 64, averaged weights, 512 samples, seeds {SEEDS[0]} to {SEEDS[-1]}, runs with and without the gap paired"
+    f"steps of 64, averaged weights, 512 samples, seeds {SEEDS[0]} and {SEEDS[-1]}, runs with and without the gap paired"
 )
 CLAIMS = tuple(
     claim
