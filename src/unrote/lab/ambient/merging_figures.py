@@ -52,7 +52,7 @@ def counts(rows: Sequence[Row]) -> Block:
         caption="The same components counted in three ways: groups any two of which are merged, hills of the density, "
         "and exp of what a point tells about its component. Hills merge long before total variation is small. "
         f"{seeds_in_words(len(rows))}.",
-        alt="Three falling curves; groups stay five longest, then hills, and what can be told apart falls first.",
+        alt="Three falling curves; hills and what can be told apart fall together, groups far later.",
     )
 
 
