@@ -33,7 +33,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
 
     def table(way: str, key: str) -> torch.Tensor:
         found = torch.tensor([row["result"][way][key] for row in rows], dtype=torch.float64)
-        return found[:, edm]
+        return found[:, edm] if way == "ours" else found
 
     asked = rows[0]["configuration"]
     few = f"{asked['base']} base points, {asked['noises']} noises"
