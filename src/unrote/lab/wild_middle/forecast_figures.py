@@ -31,8 +31,8 @@ def against(found: Sequence[Setting]) -> Block:
     """The crossing known before training against the peak measured after."""
     return clouds(
         [Curve("data sets", [one.crossing for one in found], [one.peak for one in found])],
-        x_label="crossing of both curves, before training (sigma)",
-        y_label="level of most copies, measured (sigma)",
+        x_label="crossing, before training (sigma)",
+        y_label="measured peak (sigma)",
         caption="Each point is a data set; on the line both levels are equal.",
         alt="Measured level of most copies against the crossing of posterior weight and coverage",
         diagonal=True,
