@@ -150,7 +150,8 @@ def sets(scale: str) -> tuple[str, ...]:
 
 TESTED = (
     "data sets of wild_middle/forecast that did not calibrate the gap, up to 12x12 pixels; small U-Net, 1,000 to 1,600 "
-    f"steps of 64, averaged weights, 512 samples, seeds {SEEDS[0]} and {SEEDS[-1]}, runs with and without the gap paired"
+    f"steps of 64, averaged weights, 512 samples, seeds {SEEDS[0]} and {SEEDS[-1]}, runs with and without the gap "
+    "paired"
 )
 CLAIMS = tuple(
     claim
