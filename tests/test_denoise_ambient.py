@@ -87,10 +87,11 @@ def test_labels_restrict_the_copies(generator):
         torch.testing.assert_close(found[rows], alone, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("level", [0.1, 0.7, 3.0])
+@pytest.mark.parametrize(
+    ("level", "dtype"), [(0.1, torch.float32), (0.7, torch.float64), (3.0, torch.float32)]
+)
 def test_lemma_4_1_samples_end_on_stored_copies_and_on_all_of_them_alike(level, dtype):
-    n, dimension, samples = 6, 4, 1200
+    n, dimension, samples = 6, 4, 600
     _, noisy = stored(n, dimension, level, seed=1)
     noisy = noisy.to(dtype)
     added = edm_levels(24, sigma_min=1e-3)
@@ -110,15 +111,15 @@ def test_lemma_4_1_samples_end_on_stored_copies_and_on_all_of_them_alike(level, 
 
 def test_its_flow_in_sigma_is_the_flow_of_the_copies_in_the_added_level():
     _, noisy = stored()
-    added = edm_levels(200, sigma_min=0.01)
+    added = edm_levels(80, sigma_min=0.02)
     z = torch.randn(20, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     ambient = last(AmbientOptimum(noisy, LEVEL), 80 * z, total_level(added, LEVEL))
     plain = last(Empirical(noisy), 80 * z, added)
-    assert float((ambient - plain).norm(dim=1).median()) < 2e-3
+    assert float((ambient - plain).norm(dim=1).median()) < 0.01
     # Above the copies the flow of a single one is known: x - x_n shrinks with u.
     one = noisy[:1]
     far = last(AmbientOptimum(one, LEVEL), 80 * z, total_level(added, LEVEL))
-    torch.testing.assert_close(far, one + (80 * z - one) * (added[-1] / added[0]), rtol=0, atol=2e-3)
+    torch.testing.assert_close(far, one + (80 * z - one) * (added[-1] / added[0]), rtol=0, atol=0.01)
 
 
 def test_an_euler_step_to_the_level_of_the_copies_goes_half_of_the_way():
@@ -180,8 +181,8 @@ def test_a_level_that_is_no_positive_number_is_refused(level):
 def test_averaged_over_stored_noise_a_sample_at_the_level_has_the_law_of_plain_diffusion():
     """x_n = x_i + sigma_n z for both: exact ambient training changes no average over the frozen noise."""
     clean = torch.tensor([[-1.0], [0.2], [1.1]], dtype=torch.float64)
-    level, sets, g = 0.4, 400, torch.Generator().manual_seed(5)
-    added = total_level(edm_levels(16, 0.002, 80.0), level)
+    level, sets, g = 0.4, 100, torch.Generator().manual_seed(5)
+    added = total_level(edm_levels(12, 0.01, 80.0), level)
     ends = []
     for _ in range(sets):
         noisy = clean + level * torch.randn(3, 1, generator=g, dtype=torch.float64)
