@@ -199,7 +199,8 @@ CLAIMS = (
         "E.3",
         f"{BASE} base points with {NOISES} noises place the transition where all {N:,} images with {AGAIN} noises do.",
         CURVES,
-        "larger of |log ratio| of the levels at .95 and at .5, both between EDM's levels: held if the interval of its mean over seeds ends at or "
+        "larger of |log ratio| of the levels at .95 and at .5, both between EDM's levels: held if the interval of its "
+        "mean over seeds ends at or "
         f"below {SAME:g}, partly {SIMILAR:g}",
         protocols_agree,
     ),
