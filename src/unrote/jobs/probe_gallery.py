@@ -104,8 +104,8 @@ def gallery_blocks(made: Gallery, reference: Reference) -> tuple[blocks.Block, .
     """A table of pictures for every test image, the first at once and the others on request."""
     words = (
         "A test image with noise of six levels, the highest first, and what one denoising step makes of it: by the "
-        "model, with the training image that this is nearest to, and by the others. Noisy images are divided by "
-        "1 + 2 sigma to fit the scale; 'copy' marks what the rule calls a copy of a training image."
+        "model, with the training image that this is nearest to and whether it is a copy of it, and by the others. "
+        "Noisy images are divided by 1 + 2 sigma to fit the scale."
     )
     first, *others = (_table(made, reference, i) for i in range(len(made.clean)))
     more = (blocks.Details(f"{len(others)} more test images", tuple(others)),) if others else ()
@@ -117,9 +117,7 @@ def _table(made: Gallery, reference: Reference, i: int) -> blocks.Table:
     columns = [blocks.Column("sigma"), blocks.Column("test image"), blocks.Column("with noise")]
     for name in made.outcomes:
         columns += [blocks.Column(name)]
-        columns += (
-            [blocks.Column("its nearest training image"), blocks.Column("")] if name == NEIGHBOURS else []
-        )
+        columns += [blocks.Column("nearest"), blocks.Column("copy")] if name == NEIGHBOURS else []
     rows = []
     for t, level in enumerate(made.levels.tolist()):
         row: list[str | blocks.Picture] = [
@@ -133,7 +131,7 @@ def _table(made: Gallery, reference: Reference, i: int) -> blocks.Table:
                 train, nearest = reference.images, int(outcome.nearest[t, i])
                 row += [
                     picture(train, nearest, "", train.names[nearest]),
-                    "copy" if bool(outcome.copied[t, i]) else "",
+                    "yes" if bool(outcome.copied[t, i]) else "",
                 ]
         rows.append(tuple(row))
     return blocks.Table(tuple(columns), tuple(rows), f"Test image {i + 1}", sortable=False)

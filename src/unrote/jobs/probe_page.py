@@ -14,7 +14,7 @@ from unrote.jobs.options import ProbeOptions
 from unrote.jobs.probe_gallery import Gallery, gallery_blocks
 from unrote.jobs.training import estimate_curve
 from unrote.report import blocks, plots
-from unrote.report.format import percent, ratio
+from unrote.report.format import Value, percent, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.probing import LevelCurves, Probe
@@ -28,7 +28,8 @@ def sentence(levels: Tensor, model: LevelCurves) -> str:
         return "At no level does one denoising step turn a noised test image into a copy of a training image."
     return (
         f"The model copies most at sigma = {float(levels[best]):.3g}, where one denoising step turns "
-        f"{ratio(model.copy_ratio[best])} noised test images, into copies of training images."
+        f"{without_count(model.copy_ratio[best])} of {model.copy_ratio[best].n:,} noised test images into copies of "
+        "training images."
     )
 
 
@@ -83,10 +84,11 @@ def probe_page(made: Probe, gallery: Gallery, reference: Reference, options: Pro
     )
     columns = (
         blocks.Column("sigma"),
-        *(blocks.Column(f"copies, {LONG.get(name, name)}", ratio) for name in curves),
+        *(blocks.Column(f"copies, {LONG.get(name, name)}", without_count) for name in curves),
         blocks.Column("error, training images"),
         blocks.Column("error, test images"),
     )
+    caption = f"One row for each level, {made.model.copy_ratio[0].n:,} test images each"
     alarm = any((e.low or 0.0) > 0 and e.value for e in made.model.copy_ratio)
     beside = "" if options.other is None else f", beside {options.other}"
     return blocks.Page(
@@ -101,11 +103,16 @@ def probe_page(made: Probe, gallery: Gallery, reference: Reference, options: Pro
             blocks.Section("Copies by noise level", (level_copies(made.levels, curves),)),
             blocks.Section("Errors by noise level", (level_errors(made.levels, curves),)),
             blocks.Section("One step to look at", gallery_blocks(gallery, reference)),
-            blocks.Section("All levels", (blocks.Table(columns, rows, "One row for each level"),)),
+            blocks.Section("All levels", (blocks.Table(columns, rows, caption),)),
             blocks.Section("Settings and versions", settings_blocks(made.content)),
         ),
         footer=(f"unrote {made.content['versions']['unrote']}",),
     )
+
+
+def without_count(value: Value) -> str:
+    """A share with its interval, where words beside it say of how many."""
+    return ratio(value).split(", n = ")[0]
 
 
 LONG = {"optimum": "empirical optimum"}
