@@ -160,7 +160,7 @@ def worst(
     number: Callable[[Mapping[str, Any]], float],
     verdict: Callable[[Estimate], str],
 ) -> tuple[Estimate, str]:
-    """One number of every run, judged for every picture set; the set with the worst verdict counts."""
+    """One number of every run, judged for every picture set; the worst verdict counts, of equals the last set."""
     judged: list[tuple[int, int, Estimate]] = []
     for group in by_set(rows):
         found = estimate(torch.tensor([number(row["result"]) for row in group], dtype=torch.float64))
