@@ -69,7 +69,7 @@ def gap(low: float, high: float, rule: GapRule = reject) -> Intervention:
     """No row is trained at the levels low < sigma <= high.
 
     Args:
-        low, high: sigma, 0 <= low < high; `unrote.geometry.regimes.recommended_gap` has a choice.
+        low, high: sigma, 0 <= low < high; `unrote.geometry.advice.recommended_gap` has a choice.
         rule: `reject` (the paper's) draws such levels anew, `skip` drops the row.
 
     Raises:
