@@ -11,6 +11,7 @@ from unrote.lab.wild_middle.gap_claims import copying, placing, quality
 from unrote.lab.wild_middle.gap_cures import BOTH, DUMMY, MUCH, PLAIN
 from unrote.lab.wild_middle.gap_figures import show
 from unrote.lab.wild_middle.gap_runs import run
+from unrote.lab.wild_middle.paper import CARS, FACES
 
 SEEDS = (0, 1, 2, 3, 4)
 IMAGES, TEST, STEPS, SAMPLES = 64, 500, 1200, 512
@@ -30,8 +31,6 @@ PAPER_CURES = (
     "zone .20 reject",
     "100-275 reject",
 )
-LARGE: dict[str, Any] = {"kind": "unet", "channels": [128, 256, 256, 256], "layers": 2, "dropout": 0.13}
-"""As wide and deep as the paper's CIFAR network; its blocks are this program's."""
 
 
 def at(steps: int, cure: str) -> list[int]:
@@ -59,20 +58,28 @@ def smoke(source: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:
 
 
 def paper() -> list[dict[str, Any]]:
-    """2,000 cars and 1,024 grey faces, as long as the paper trains."""
-    cars = {"set": "cifar10", "class": 1, "side": 32, "images": 2000, "test": 2000}
-    faces = {"set": "lfw_faces_32", "class": None, "side": 32, "images": 1024, "test": 2000}
-    how: dict[str, Any] = {"network": LARGE, "batch": 512, "ema": 0.9993, "pictures": False}
-    runs = [
-        trained_as(cars, c, s, steps=40_000, samples=1024, learning_rate=1e-3, warmup=800, **how)
+    """2,000 cars and 1,024 grey faces, with the networks of `paper` and as long as the paper trains."""
+    return [
+        trained_as({key: one[key] for key in SMALL}, c, s, **how_of(one))
+        for one in (CARS, FACES)
         for s in SEEDS
         for c in PAPER_CURES
     ]
-    return runs + [
-        trained_as(faces, c, s, steps=100_000, samples=10_000, learning_rate=2e-4, warmup=800, **how)
-        for s in SEEDS
-        for c in PAPER_CURES
-    ]
+
+
+def how_of(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Network and training of a configuration of the paper's size, as runs of gaps name them."""
+    options = one["options"]
+    return {
+        "network": one["network"],
+        "steps": options["steps"],
+        "batch": options["batch_size"],
+        "learning_rate": options["learning_rate"],
+        "warmup": options["warmup_steps"],
+        "ema": options["ema_decay"],
+        "samples": one["samples"],
+        "pictures": False,
+    }
 
 
 def configurations(scale: str) -> Sequence[Mapping[str, Any]]:
