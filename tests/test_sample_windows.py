@@ -79,7 +79,7 @@ def test_a_model_swapped_with_itself_stays(step) -> None:
         assert torch.equal(samples, plain)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.sampled_from([None, *all_windows(6)]), min_size=1, max_size=5), st.integers(1, 7))
 def test_neither_order_nor_repetition_nor_batch_matters(windows, batch) -> None:
     drawn = dict(swapped(FEW, MANY, SHAPE, SEEDS, LEVELS, windows, batch_size=batch))
@@ -91,7 +91,7 @@ def test_neither_order_nor_repetition_nor_batch_matters(windows, batch) -> None:
 def test_all_windows_cost_a_third_of_each_by_itself() -> None:
     """Euler's 18 levels: what starts alike is computed once, every branch once more."""
     levels, n = end_at_zero(edm_levels(18)), 2
-    few, many = Counting(FEW), Counting(MANY)
+    few, many = (Counting(lambda x, sigma, condition: x) for _ in range(2))
     windows = all_windows(18)
     for _ in swapped(few, many, SHAPE, range(n), levels, windows):
         pass
