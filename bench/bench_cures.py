@@ -81,10 +81,12 @@ def main() -> None:
     x = digits(32)
     runs = {name: run(name, x, arguments.steps) for name in INTERVENTIONS}
     spent: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(arguments.steps // CHUNK):
-        for name, one in runs.items():
+    names = list(runs)
+    for turn in range(arguments.steps // CHUNK):
+        place = turn % len(names)  # no run always follows the same one
+        for name in names[place:] + names[:place]:
             start = time.process_time()
-            next(one)
+            next(runs[name])
             spent[name].append((time.process_time() - start) / CHUNK * 1e3)
     plain = spent["baseline"][1:]  # the first turn pays for set-up
     ratios = {
