@@ -58,15 +58,20 @@ class Findings:
     commands: tuple[str, str]
 
 
-def conclude(curves: Curves, ground: Ground, options: GeometryOptions) -> Findings:
-    """Zone, regimes and recommendations from both curves."""
-    found = regimes(
+def regimes_of(curves: Curves, ground: Ground, seed: int) -> Regimes:
+    """Where both measured curves meet, with a bootstrap of that seed."""
+    return regimes(
         curves.levels,
         curves.weight,
         curves.covered,
         count=len(ground.rows),
-        generator=torch.Generator().manual_seed(options.seed),
+        generator=torch.Generator().manual_seed(seed),
     )
+
+
+def conclude(curves: Curves, ground: Ground, options: GeometryOptions) -> Findings:
+    """Zone, regimes and recommendations from both curves."""
+    found = regimes_of(curves, ground, options.seed)
     gap = recommended_gap(found)
     return Findings(
         found,

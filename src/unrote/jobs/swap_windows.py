@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from unrote.contracts import InputError
-from unrote.geometry.regimes import regimes
+from unrote.jobs.geometry_verdict import regimes_of
 from unrote.jobs.ground import Ground
 from unrote.jobs.options import GeometryOptions, SwapOptions
 from unrote.jobs.surveying import choose_levels, measure
@@ -70,13 +69,7 @@ def geometry_windows(levels: Tensor, ground: Ground, options: SwapOptions) -> tu
     asked = GeometryOptions(train=options.train, seed=options.seed)
     try:
         curves = measure(ground, choose_levels(ground, asked), asked, lambda n: None)
-        found = regimes(
-            curves.levels,
-            curves.weight,
-            curves.covered,
-            count=len(ground.rows),
-            generator=torch.Generator().manual_seed(options.seed),
-        )
+        found = regimes_of(curves, ground, options.seed)
     except InputError as error:
         return [], f"The geometry of the training set gave no windows: {error}"
     if found.medium is None:
