@@ -12,7 +12,7 @@ from unrote.jobs.comparing import Reference
 from unrote.jobs.fitting import Measurement, as_compared
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.training import copy_figure, estimate_curve
-from unrote.jobs.training_runs import COPIES, ONCE, least, measures_of, run_sentences
+from unrote.jobs.training_runs import COPIES, ONCE, measures_of, run_sentences
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.report import blocks, planes, plots
 from unrote.report.format import number, quantity, ratio
@@ -34,7 +34,7 @@ def runs_page(made: Runs, reference: Reference, options: TrainOptions) -> blocks
     said = made.content["results"]["verdict"]
     verdict = blocks.Verdict(
         said[0],
-        blocks.Tone.NEUTRAL if least(COPIES, runs) is None else blocks.Tone.CALM,
+        blocks.Tone.NEUTRAL,  # what copies least may be what is worst otherwise
         (*said[1:], ONCE),
         tuple(blocks.KeyFigure(f"copies, {name}", run.copy_ratio) for name, run in list(runs.items())[:4]),
     )
