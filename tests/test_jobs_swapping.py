@@ -172,7 +172,7 @@ def test_models_that_differ_in_shape_or_classes_are_refused() -> None:
     [
         (["--other", "nowhere"], "--other nowhere is neither"),
         (["--other", "run", "--window", 5, 0.1], "the lower first"),
-        (["--other", "run", "--features", "pixels"], "add --test"),
+        (["--other", "run", "--features", "pixels"], "name held-out images with --test"),
         (["--other", "run", "--index-base", 1], "none is given"),
         (["--other", "run", "--levels", 41, "--map"], "861 windows"),
     ],

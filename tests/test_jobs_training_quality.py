@@ -9,8 +9,9 @@ import torch
 
 from unrote.contracts import InputError
 from unrote.jobs import TrainOptions
+from unrote.jobs.swap_quality import check_features
 from unrote.jobs.training import read_data
-from unrote.jobs.training_quality import check_features, quality_of
+from unrote.jobs.training_quality import quality_of
 from unrote.measure.fidelity import gaussian_frechet, moments
 
 OPTIONS = TrainOptions(train="digits@400", test="digits@1000:1400", features="pca:5", samples=300)

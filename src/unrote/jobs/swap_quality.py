@@ -11,7 +11,7 @@ from unrote.contracts import Estimate, InputError
 from unrote.jobs.comparing import Reference
 from unrote.jobs.fidelity_parts import LARGEST
 from unrote.jobs.fitting import as_compared
-from unrote.jobs.options import SwapOptions
+from unrote.jobs.options import SwapOptions, TrainOptions
 from unrote.measure.features import Cache, FeatureMap, open_features
 from unrote.measure.fidelity import GROUPS, frechet
 
@@ -51,7 +51,7 @@ def features_of(chosen: FeatureMap, x: Tensor, reference: Reference) -> Tensor:
     return chosen(seen if seen.dtype == torch.uint8 else ((seen + 1) / 2).clamp(0, 1))
 
 
-def check_features(options: SwapOptions) -> None:
+def check_features(options: SwapOptions | TrainOptions) -> None:
     """Refuse features that nothing would be measured in.
 
     Raises:
@@ -59,8 +59,8 @@ def check_features(options: SwapOptions) -> None:
     """
     if options.features is not None and options.test is None:
         raise InputError(
-            f"--features {options.features} says in which features the samples are held against held-out images, and "
-            "there are none; add --test DATA, or leave --features out."
+            f"--features {options.features} says in which features samples are held against --test, and there is none; "
+            "name held-out images with --test, or leave --features out."
         )
 
 

@@ -30,7 +30,8 @@ from unrote.jobs.output import (
     workspace,
     write_document,
 )
-from unrote.jobs.training_quality import check_features, quality_of
+from unrote.jobs.swap_quality import check_features
+from unrote.jobs.training_quality import quality_of
 from unrote.jobs.training_start import check_depth, start_of
 from unrote.report import blocks, plots
 from unrote.report.format import percent, quantity, ratio

@@ -17,19 +17,6 @@ GROUPS = 10
 """Parts of the jackknife: each measured step costs two eigendecompositions for each."""
 
 
-def check_features(options: TrainOptions) -> None:
-    """Refuse features that nothing would be measured in.
-
-    Raises:
-        InputError: saying what is missing.
-    """
-    if options.features is not None and options.test is None:
-        raise InputError(
-            f"--features {options.features} says in which features samples are held against --test, and there is none; "
-            "name held-out images with --test, or leave --features out."
-        )
-
-
 def quality_of(data: TrainingSet, options: TrainOptions) -> Quality | None:
     """The Frechet distance of samples to the held-out images in --features; None where they were not asked for.
 
