@@ -47,6 +47,7 @@ PLACES = {
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
     "ambient/optima": "unrote.lab.ambient.optima",
+    "ambient/front": "unrote.lab.ambient.front",
     "ambient/leakage": "unrote.lab.ambient.leakage",
     "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
     "ambient/merging": "unrote.lab.ambient.merging",

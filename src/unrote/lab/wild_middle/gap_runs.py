@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from unrote.denoise.compose import edm
 from unrote.geometry.regimes import share_removed
 from unrote.jobs.fitting import LAW, SIGMA_DATA
 from unrote.lab.study import (
+    Checkpoint,
     Material,
     as_pixels,
     by_level,
@@ -88,7 +89,16 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         2 if cure.dummy else None,
         label,
     )
-    features = measured_in(asked)
+    return {
+        "gap": None if removed is None else [removed.low, removed.high],
+        "share": 0.0 if removed is None else share_removed(removed, LAW),
+        **followed(checkpoints, made, asked),
+    }
+
+
+def followed(checkpoints: Iterable[Checkpoint], made: Material, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies, quality and losses at every checkpoint; errors by level and neighbours at the last."""
+    seed, features = asked["seed"], measured_in(asked)
     curves: dict[str, list[float]] = {"copies": [], "frechet": [], "held_out": [], "train": []}
     end: dict[str, Any] = {}
     for checkpoint in checkpoints:
@@ -101,13 +111,7 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         curves["train"].append(loss_on(checkpoint.denoiser, weight, made.train, seed))
         if checkpoint.step == max(asked["at"]):
             end = ending(checkpoint.denoiser, made, samples, asked)
-    return {
-        "gap": None if removed is None else [removed.low, removed.high],
-        "share": 0.0 if removed is None else share_removed(removed, LAW),
-        "steps": list(asked["at"]),
-        **curves,
-        **end,
-    }
+    return {"steps": list(asked["at"]), **curves, **end}
 
 
 def ending(
