@@ -41,9 +41,10 @@ def test_ends_are_where_each_curve_passes_its_own_threshold() -> None:
     assert usual.zone.high == pytest.approx(100 ** (1 - WEIGHT), rel=1e-6)
 
 
-def test_the_ambient_level_is_the_lower_end_of_the_gap() -> None:
+def test_the_ambient_level_is_where_half_is_covered() -> None:
     found = known(1 - line(1.0, 100.0), line(0.01, 1.0))
-    assert recommended_ambient_level(found).low == recommended_gap(found).low
+    assert recommended_ambient_level(found).low.value == pytest.approx(0.1)
+    assert recommended_ambient_level(found, COVERED).low == recommended_gap(found).low
 
 
 def test_a_lower_threshold_gives_a_wider_gap() -> None:

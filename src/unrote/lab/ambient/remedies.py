@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unrote.contracts import InputError
-from unrote.geometry.advice import recommended_ambient_level
+from unrote.geometry.advice import COVERED, recommended_ambient_level
 from unrote.geometry.regimes import Regimes, share_removed
 from unrote.jobs.fitting import LAW
 from unrote.lab.study import geometry_of, material, network_of, trained
@@ -44,8 +44,8 @@ class Remedy:
 
 
 def told(geometry: Regimes) -> float:
-    """The ambient level that the geometry recommends."""
-    advice = recommended_ambient_level(geometry)
+    """The ambient level that the geometry recommended when the rules were fixed: the lower end of the gap."""
+    advice = recommended_ambient_level(geometry, COVERED)
     if advice.low.value is None:
         raise InputError(f"These pictures have no recommended ambient level: {advice.why}")
     return advice.low.value
