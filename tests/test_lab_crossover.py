@@ -277,7 +277,7 @@ def test_a_missing_picture_set_is_told_before_anything_runs(tmp_path, monkeypatc
 def test_groups_and_names_are_told_apart() -> None:
     assert [one.name for one in runs.named("crossover/losses")] == ["crossover/losses"]
     assert len(runs.named("crossover")) >= 6
-    with pytest.raises(InputError, match="groups .*crossover"):
+    with pytest.raises(InputError, match=r"groups .*crossover"):
         runs.named("crossing")
 
 
