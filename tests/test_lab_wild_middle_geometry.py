@@ -13,12 +13,12 @@ from unrote.contracts import Estimate, InputError
 from unrote.geometry.locality import image_spectrum, reach, sensitivity
 from unrote.geometry.overlap import Shell
 from unrote.geometry.thresholds import neighbour_radii, weight_low
-from unrote.lab.claims import FAILED, HELD, PARTLY, judge
+from unrote.lab.claims import FAILED, HELD, PARTLY, at_least, at_most, judge
 from unrote.lab.crossover.settings import stream
 from unrote.lab.wild_middle import calm, coverage, weight, zone
 from unrote.lab.wild_middle.aligned import alignments
 from unrote.lab.wild_middle.local import true_reach
-from unrote.lab.wild_middle.subsets import at_least, at_most, setting, subset, to_others
+from unrote.lab.wild_middle.subsets import setting, subset, to_others
 from unrote.lab.wild_middle.thresholds import CHANCE, Weights, broken, remark
 from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep
 

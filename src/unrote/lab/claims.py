@@ -44,10 +44,28 @@ class Claim:
 
 def inside(found: Estimate, low: float, high: float) -> str:
     """Held where an interval lies within bounds, failed where it lies outside, partly where it crosses one."""
-    assert found.low is not None and found.high is not None
-    if found.low >= low and found.high <= high:
+    first, last = ends(found)
+    if first >= low and last <= high:
         return HELD
-    return PARTLY if found.low <= high and found.high >= low else FAILED
+    return PARTLY if first <= high and last >= low else FAILED
+
+
+def ends(found: Estimate) -> tuple[float, float]:
+    """Both ends of an interval that is known."""
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
+
+
+def at_most(found: Estimate, held: float, partly: float) -> str:
+    """Held where an interval ends at or below one bound, partly where it does below a weaker one."""
+    high = ends(found)[1]
+    return HELD if high <= held else PARTLY if high <= partly else FAILED
+
+
+def at_least(found: Estimate, held: float, partly: float) -> str:
+    """Held where an interval begins at or above one bound, partly where it does above a weaker one."""
+    low = ends(found)[0]
+    return HELD if low >= held else PARTLY if low >= partly else FAILED
 
 
 def nothing(rows: Sequence[Row]) -> tuple[Block, ...]:

@@ -6,7 +6,6 @@ quality and copying, on more data and other networks, is another one.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from unrote.jobs.demonstration import configuration, digits, plan_of
 from unrote.jobs.fitting import fit
 from unrote.jobs.training import training_set
 from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.ratios import SEVERAL, geometric, log_ratios, several_fold
 from unrote.measure.estimate import estimate
 from unrote.noise.levels import LogNormal, log_levels
 from unrote.report.blocks import Block, Column, Table
@@ -34,8 +34,6 @@ IMAGES, POOL = 32, 1024
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = {"smoke": 100, "laptop": 2000, "paper": 2000}
 SAMPLES = {"smoke": 32, "laptop": 512, "paper": 10_000}
-SEVERAL = 1 / 3
-"""A cure cuts copying several-fold if what is left is at most this share."""
 
 CURES: dict[str, Callable[[Zone], Cures]] = {
     "baseline": lambda zone: Cures(),
@@ -95,13 +93,9 @@ def left_over(cure: str) -> Callable[[Sequence[Row]], tuple[Estimate, str]]:
     """Judge which share of the baseline's copies a cure leaves: geometric mean over seeds, paired."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
-        least = 0.5 / SAMPLES["laptop"]  # none at all counts as half a copy
-        pairs = zip(last(rows, cure, "copies"), last(rows, "baseline", "copies"), strict=True)
-        found = estimate(torch.tensor([math.log(max(a, least) / max(b, least)) for a, b in pairs]).double())
-        assert found.value is not None and found.low is not None and found.high is not None
-        ratio = Estimate(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
-        assert ratio.high is not None
-        return ratio, HELD if ratio.high <= SEVERAL else PARTLY if ratio.high < 1 else FAILED
+        copies = last(rows, cure, "copies"), last(rows, "baseline", "copies")
+        found = geometric(log_ratios(*copies, SAMPLES["laptop"]))
+        return found, several_fold(found)
 
     return judged
 

@@ -12,10 +12,10 @@ from typing import Any
 from unrote.contracts import Estimate
 from unrote.lab.ambient.front_figures import show
 from unrote.lab.ambient.remedies import LEVELS, REMEDIES, run
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, ends
+from unrote.lab.ratios import SEVERAL
 from unrote.lab.study import MLP_SMALL
-from unrote.lab.wild_middle.gap_rules import SEVERAL, beyond_stopping, change, last, left, ratio, several_fold
-from unrote.lab.wild_middle.subsets import ends
+from unrote.lab.wild_middle.gap_rules import beyond_stopping, change, last, left, ratio, several_fold
 
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = {"smoke": 16, "laptop": 1200, "paper": 12_000}

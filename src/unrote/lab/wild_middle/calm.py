@@ -14,12 +14,12 @@ from unrote.denoise.exact import Empirical
 from unrote.geometry.limits import LinearLimit, copying_denoiser, linear_gap, linear_limit, shell_loss
 from unrote.geometry.overlap import Shell
 from unrote.geometry.shells import disjoint_below
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, at_least, at_most, inside
 from unrote.lab.crossover.settings import stream
 from unrote.lab.wild_middle.aligned import alignments
 from unrote.lab.wild_middle.calm_figures import show
 from unrote.lab.wild_middle.local import localities
-from unrote.lab.wild_middle.subsets import ORIGIN, SEEDS, at_least, at_most, setting, subset
+from unrote.lab.wild_middle.subsets import ORIGIN, SEEDS, setting, subset
 from unrote.lab.wild_middle.thresholds import CHANCE
 from unrote.measure.estimate import estimate, wilson
 from unrote.noise.levels import edm_levels, log_levels

@@ -19,10 +19,10 @@ from unrote.geometry.shells import (
     nearest_distances,
     pair_distances,
 )
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, inside
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, at_least, at_most, inside
 from unrote.lab.crossover.settings import stream
 from unrote.lab.wild_middle.coverage_figures import show
-from unrote.lab.wild_middle.subsets import CARS, ORIGIN, SEEDS, at_least, at_most, setting, subset
+from unrote.lab.wild_middle.subsets import CARS, ORIGIN, SEEDS, setting, subset
 from unrote.lab.wild_middle.thresholds import CHANCE
 from unrote.measure.estimate import estimate, wilson
 from unrote.noise.levels import edm_levels, log_levels

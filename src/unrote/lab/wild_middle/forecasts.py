@@ -165,14 +165,8 @@ def without(x: Tensor, i: int) -> Tensor:
 
 
 def jaccards(found: Sequence[Setting], of: str) -> Float[Tensor, " n"]:
-    """Jaccard index of every data set with a zone fitted on all others: `zone`, `level` or `nearest`."""
-    values = []
-    for i, one in enumerate(found):
-        others = [*found[:i], *found[i + 1 :]]
-        if of == "zone":
-            values.append(one.jaccard(one.zone(*calibrated(others))))
-        else:
-            values.append(one.jaccard(scaled(one, others, SCALES[of])))
+    """Jaccard index of every data set with a zone fitted on all others, by a rule of `ZONES`."""
+    values = [one.jaccard(ZONES[of](one, [*found[:i], *found[i + 1 :]])) for i, one in enumerate(found)]
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -191,6 +185,14 @@ def scaled(one: Setting, others: Sequence[Setting], scale: Callable[[Setting], f
         for end in (0, 1)
     )
     return low * scale(one), high * scale(one)
+
+
+ZONES: dict[str, Callable[[Setting, Sequence[Setting]], Interval]] = {
+    "zone": lambda one, others: one.zone(*calibrated(others)),
+    "level": lambda one, others: scaled(one, others, SCALES["level"]),
+    "nearest": lambda one, others: scaled(one, others, SCALES["nearest"]),
+}
+"""Zones of one data set by what other data sets taught: the geometry's and those of both baselines."""
 
 
 def paired(better: Tensor, worse: Tensor) -> Estimate:

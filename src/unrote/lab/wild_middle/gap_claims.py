@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unrote.lab.claims import Claim
+from unrote.lab.ratios import SEVERAL
 from unrote.lab.wild_middle.gap_cures import BOTH, DUMMY
 from unrote.lab.wild_middle.gap_rules import (
-    SEVERAL,
     beyond_stopping,
     falling,
     fewer,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import FAILED, HELD, PARTLY, Row
+from unrote.lab import ratios
+from unrote.lab.claims import FAILED, HELD, PARTLY, Row, ends
+from unrote.lab.ratios import geometric, log_ratios
 from unrote.lab.wild_middle.gap_cures import PLAIN
-from unrote.lab.wild_middle.subsets import ends
 from unrote.measure.estimate import estimate
 
 Judged = Callable[[Sequence[Row]], tuple[Estimate, str]]
-
-SEVERAL = 1 / 3
-"""Copying is cut several-fold if what is left is at most this share."""
 
 
 def of(rows: Sequence[Row], cure: str) -> list[Row]:
@@ -37,12 +34,7 @@ def at_step(rows: Sequence[Row], cure: str, key: str, step: int) -> list[float]:
 
 def ratio(rows: Sequence[Row], upper: Sequence[float], lower: Sequence[float]) -> Estimate:
     """Geometric mean over seeds of copies / copies; none at all counts as half a copy."""
-    least = 0.5 / rows[0]["configuration"]["samples"]
-    logs = [math.log(max(a, least) / max(b, least)) for a, b in zip(upper, lower, strict=True)]
-    found = estimate(torch.tensor(logs, dtype=torch.float64))
-    assert found.value is not None
-    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
-    return Estimate(math.exp(found.value), low, high, found.n)
+    return geometric(log_ratios(upper, lower, rows[0]["configuration"]["samples"]))
 
 
 def change(rows: Sequence[Row], cure: str, key: str, than: str = PLAIN) -> Estimate:
@@ -61,8 +53,7 @@ def several_fold(cure: str) -> Judged:
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         found = left(rows, cure)
-        high = ends(found)[1]
-        return found, HELD if high <= SEVERAL else PARTLY if high < 1 else FAILED
+        return found, ratios.several_fold(found)
 
     return judged
 

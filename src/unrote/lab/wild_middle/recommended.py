@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from unrote.contracts import Estimate
 from unrote.geometry.advice import recommended_gap
 from unrote.geometry.regimes import Zone, share_removed
 from unrote.jobs.fitting import LAW
 from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.ratios import SEVERAL, geometric, log_ratios, several_fold
 from unrote.lab.study import (
     copied,
     geometry_of,
@@ -29,7 +28,6 @@ from unrote.lab.study import (
 from unrote.lab.wild_middle import forecast
 from unrote.lab.wild_middle.forecasts import name_of
 from unrote.lab.wild_middle.gap_runs import weight
-from unrote.measure.estimate import estimate
 from unrote.report.blocks import Block, Column, Table
 from unrote.report.format import number, percent, quantity
 from unrote.train.interventions import GapRule, gap, reject, skip
@@ -38,8 +36,6 @@ from unrote.train.loop import Options
 SEEDS = (0, 1)
 LARGEST = 12
 """Side of the largest pictures that are trained on here."""
-SEVERAL = 1 / 3
-"""Copying is cut several-fold if what is left is at most this share."""
 RULES: dict[str, GapRule | None] = {"baseline": None, "reject": reject, "skip": skip}
 
 
@@ -84,18 +80,14 @@ def of_set(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 
 def log_left(kinds: Mapping[str, Sequence[Row]], rule: str, key: str = "copies") -> float:
     """Mean over seeds of log (with the gap / without); no copies at all count as half a copy."""
-    least = 0.5 / kinds[rule][0]["configuration"]["samples"]
-    pairs = zip(kinds[rule], kinds["baseline"], strict=True)
-    logs = [math.log(max(a["result"][key], least) / max(b["result"][key], least)) for a, b in pairs]
+    with_gap, without = ([row["result"][key] for row in kinds[name]] for name in (rule, "baseline"))
+    logs = log_ratios(with_gap, without, kinds[rule][0]["configuration"]["samples"])
     return sum(logs) / len(logs)
 
 
 def over_sets(rows: Sequence[Row], rule: str, key: str = "copies") -> Estimate:
     """Geometric mean over data sets of what the gap leaves, with its interval."""
-    logs = [log_left(kinds, rule, key) for kinds in of_set(rows).values()]
-    found = estimate(torch.tensor(logs, dtype=torch.float64))
-    assert found.value is not None and found.low is not None and found.high is not None
-    return Estimate(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
+    return geometric([log_left(kinds, rule, key) for kinds in of_set(rows).values()])
 
 
 def cuts(rule: str) -> Callable[[Sequence[Row]], tuple[Estimate, str]]:
@@ -103,8 +95,7 @@ def cuts(rule: str) -> Callable[[Sequence[Row]], tuple[Estimate, str]]:
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         found = over_sets(rows, rule)
-        assert found.high is not None
-        return found, HELD if found.high <= SEVERAL else PARTLY if found.high < 1 else FAILED
+        return found, several_fold(found)
 
     return judged
 

@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unrote.contracts import Estimate, InputError
+from unrote.contracts import InputError
 from unrote.data.images import Images
 from unrote.data.pixels import to_unit
-from unrote.lab.claims import FAILED, HELD, PARTLY
 from unrote.lab.crossover.settings import stream
 from unrote.lab.pictures import labelled
 
@@ -122,21 +121,3 @@ def to_others(x: Float[Tensor, "N D"], rows: Int[Tensor, " n"]) -> Float[Tensor,
     apart = torch.cat(parts, 1)
     others = torch.arange(len(x)) != rows[:, None]
     return apart[others].reshape(len(rows), -1).clamp_min(0).sqrt()
-
-
-def ends(found: Estimate) -> tuple[float, float]:
-    """Both ends of an interval that is known."""
-    assert found.low is not None and found.high is not None
-    return found.low, found.high
-
-
-def at_most(found: Estimate, held: float, partly: float) -> str:
-    """Held where an interval ends at or below one bound, partly where it does below a weaker one."""
-    high = ends(found)[1]
-    return HELD if high <= held else PARTLY if high <= partly else FAILED
-
-
-def at_least(found: Estimate, held: float, partly: float) -> str:
-    """Held where an interval begins at or above one bound, partly where it does above a weaker one."""
-    low = ends(found)[0]
-    return HELD if low >= held else PARTLY if low >= partly else FAILED

@@ -13,9 +13,9 @@ from torch import Tensor
 from unrote.contracts import Estimate
 from unrote.geometry.crossings import passes, rising
 from unrote.geometry.posterior import WeightCurve, weight_curve
-from unrote.lab.claims import FAILED, HELD, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, Claim, Experiment, Row, at_least, at_most
 from unrote.lab.crossover.settings import stream
-from unrote.lab.wild_middle.subsets import ORIGIN, SEEDS, at_least, at_most, setting, subset
+from unrote.lab.wild_middle.subsets import ORIGIN, SEEDS, setting, subset
 from unrote.lab.wild_middle.thresholds import CHANCE, HIGH, LOW, remark
 from unrote.lab.wild_middle.weight_figures import show
 from unrote.measure.estimate import estimate, wilson

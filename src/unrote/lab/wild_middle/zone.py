@@ -14,21 +14,10 @@ from unrote.geometry.overlap import Shell
 from unrote.geometry.posterior import weight_curve
 from unrote.geometry.regimes import Regimes, regimes, share_removed, zone_without_noise
 from unrote.geometry.shells import coverage, nearest_distances
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, at_least, at_most, ends
 from unrote.lab.crossover.settings import stream
 from unrote.lab.wild_middle.coverage import worst
-from unrote.lab.wild_middle.subsets import (
-    CARS,
-    ORIGIN,
-    SEEDS,
-    Subset,
-    at_least,
-    at_most,
-    ends,
-    setting,
-    subset,
-    to_others,
-)
+from unrote.lab.wild_middle.subsets import CARS, ORIGIN, SEEDS, Subset, setting, subset, to_others
 from unrote.lab.wild_middle.zone_figures import show
 from unrote.measure.estimate import estimate
 from unrote.noise.levels import LogNormal, edm_levels, log_levels
