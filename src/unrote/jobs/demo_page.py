@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ONE_RUN = (
     "One training run each: intervals are over samples and digits, not over runs. `unrote claims` has five seeds of "
-    "the sizes (first-look) and of training with a gap (first-cures), with rules that were fixed before the runs."
+    "the sizes (first-look) and of training with such a gap (wild_middle/gap-mlp), with rules that were fixed before "
+    "the runs."
 )
 
 

@@ -110,8 +110,8 @@ def experiment(name: str) -> Experiment:
     if name not in PLACES:
         groups = sorted({known.partition("/")[0] for known in PLACES if "/" in known})
         raise InputError(
-            f"There is no experiment called {name!r}; the experiments are {', '.join(PLACES)}, and the groups "
-            f"{', '.join(groups)}. Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
+            f"There is no experiment called {name!r}; the experiments are {', '.join([*PLACES, *SAME_RUNS])}, and the "
+            f"groups {', '.join(groups)}. Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
         )
     found: Experiment = import_module(PLACES[name]).EXPERIMENT
     return found
