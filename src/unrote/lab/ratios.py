@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import at_most
+from unrote.lab.claims import FAILED, HELD, PARTLY, ends
 from unrote.measure.estimate import estimate
 
 SEVERAL = 1 / 3
@@ -31,5 +31,6 @@ def geometric(logs: Sequence[float]) -> Estimate:
 
 
 def several_fold(found: Estimate) -> str:
-    """Held if the interval of what is left ends at or below a third, partly if it ends at or below 1."""
-    return at_most(found, SEVERAL, 1.0)
+    """Held if the interval of what is left ends at or below a third, partly if it ends below 1."""
+    high = ends(found)[1]
+    return HELD if high <= SEVERAL else PARTLY if high < 1 else FAILED  # what is left whole is no cure in part
