@@ -33,4 +33,6 @@ def geometric(logs: Sequence[float]) -> Estimate:
 def several_fold(found: Estimate) -> str:
     """Held if the interval of what is left ends at or below a third, partly if it ends below 1."""
     high = ends(found)[1]
-    return HELD if high <= SEVERAL else PARTLY if high < 1 else FAILED  # what is left whole is no cure in part
+    return (
+        HELD if high <= SEVERAL else PARTLY if high < 1 else FAILED
+    )  # what is left whole is no cure in part
