@@ -35,6 +35,7 @@ COMMANDS = {
         "ConvertOptions",
         "weights out of an EDM snapshot, running nothing",
     ),
+    "advise": ("unrote.lab.advising", "advise", "AdviseOptions", "which remedy for my limit on copying?"),
     "theory": ("unrote.jobs", "theory", "", "evaluate one formula (no --out: nothing is written)"),
     "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),
     "claims": ("unrote.lab.runs", "claims", "ClaimsOptions", "what has been reproduced, with which numbers?"),

@@ -210,6 +210,35 @@ class TrainOptions(Gate, Seeded, Device, Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdviseOptions(Common):
+    """Which remedy keeps copying below a limit at the best quality? By fronts that were measured."""
+
+    copies: float | None = None
+    """Fewer copies than this share of the samples, surely; among such remedies the best quality. 0.01 unless --worse
+    is given."""
+    worse: float | None = None
+    """Instead: quality worse than the baseline's by less than this share; among such remedies the fewest copies."""
+    front: UseAppendAction[tuple[Path, ...]] = ()
+    """A folder of `unrote train --recipe baseline,...`: a front of your own; may be given several times, and folders
+    that differ in the seed alone are pooled."""
+    train: str | None = None
+    """Your training set (see `unrote --help`): the nearest measured setting counts, with the levels of your data."""
+    test: str | None = None
+    """Held-out real images of the same kind, as for `unrote geometry`."""
+    network: Literal["mlp", "unet"] | None = None
+    """Only fronts of this network, of those that are known; all of --front count."""
+    out: Path = Path("advice")
+    resize: int | None = None
+    """Resize every image to this many pixels a side (Lanczos)."""
+    train_range: tuple[float, float] | None = None
+    """The pixel range of float arrays, where it cannot be told from the values."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "front", tuple(map(Path, self.front)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeOptions(Seeded, Device, Common):
     """At which noise levels does this model copy?"""
 

@@ -10,7 +10,18 @@ import numpy as np
 
 from unrote.contracts import Estimate
 from unrote.report.blocks import Column, Figure, Table
-from unrote.report.canvas import DASHES, NARROW, WIDE, Frame, finish, label, scale_x, scale_y
+from unrote.report.canvas import (
+    DASHES,
+    NARROW,
+    WIDE,
+    Frame,
+    Line,
+    draw_marks,
+    finish,
+    label,
+    scale_x,
+    scale_y,
+)
 from unrote.report.format import Number, Value, number, percent, quantity, ratio
 from unrote.report.plots import MARKERS
 from unrote.report.svg import PAPER, SERIES
@@ -52,6 +63,7 @@ def plane(
     log_x: bool = False,
     show_x: Callable[[Number], str] = number,
     show_y: Callable[[Number], str] = percent,
+    lines: Sequence[Line] = (),
 ) -> Figure:
     """Tracks as thin lines through small points, their ends large, with the intervals of both numbers as bars.
 
@@ -62,6 +74,7 @@ def plane(
         caption, alt: words below the figure, words instead of it.
         log_x: whether the horizontal axis is logarithmic (values at or below 0 are then not drawn).
         show_x, show_y: how numbers of an axis are written; ``percent`` for fractions.
+        lines: marked places of the horizontal axis.
 
     Raises:
         ValueError: if there is no track.
@@ -76,7 +89,7 @@ def plane(
             _draw(axes, track, index)
         axes.set_xlabel(label(x_label))
         axes.set_ylabel(label(y_label))
-        frame.legend(axes, 0)
+        frame.legend(axes, draw_marks(axes, lines, ()))
 
     def shown(show: Callable[[Number], str]) -> Callable[[Value], str]:
         return ratio if show is percent else quantity
