@@ -24,7 +24,9 @@ from unrote.denoise.networks import MLP, UNet, from_description
 from unrote.geometry.posterior import weight_curve
 from unrote.geometry.regimes import Regimes, regimes
 from unrote.geometry.shells import Shell, coverage
-from unrote.jobs.fitting import LAW, build
+from unrote.jobs.fitting import build
+from unrote.jobs.masks import Inpainter, mask_seeds, one_by_one
+from unrote.jobs.measuring import LAW
 from unrote.lab.pictures import labelled
 from unrote.measure.copies import is_copy
 from unrote.measure.denoising import denoised_levels
@@ -34,8 +36,10 @@ from unrote.measure.fidelity import Frechet, frechet
 from unrote.measure.neighbors import neighbors
 from unrote.noise.levels import edm_levels, end_at_zero, log_levels
 from unrote.sample.steps import Step, generate, heun
+from unrote.train.augment import flip
 from unrote.train.loop import Options, train
 from unrote.train.losses import held_out_loss
+from unrote.train.masking import FURTHER
 from unrote.train.recipe import Recipe, baseline
 
 APART = 4000
@@ -176,10 +180,16 @@ def network_of(asked: Mapping[str, Any]) -> MLP | UNet:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A denoiser with averaged weights at one step; it moves on with the next one."""
+    """A denoiser with averaged weights at one step; it moves on with the next one.
+
+    Args:
+        denoiser: of images; one that was trained by masking sees all of them under one mask.
+        masked: the same where it was trained by masking: it has a mask for each sample.
+    """
 
     step: int
     denoiser: Denoiser
+    masked: Inpainter | None = None
 
 
 def trained(
@@ -191,6 +201,7 @@ def trained(
     remedy: Any = None,
     classes: int | None = None,
     label: Int[Tensor, " N"] | None = None,
+    hidden: float | None = None,
 ) -> Iterator[Checkpoint]:
     """Train EDM's recipe, changed by a remedy, and hand out the averaged denoiser at some steps.
 
@@ -202,15 +213,20 @@ def trained(
         at: ascending steps, multiples of their greatest common divisor; training ends at the last.
         remedy: recipe -> recipe, or None.
         classes, label: of a network with classes. A denoiser is called without labels, as of class 0.
+        hidden: the share of pixels that the remedy hides for good where it is `masking`, else None.
     """
-    denoiser = build(network, x.shape[1:], classes, seed)
+    denoiser = build(network, x.shape[1:], classes, seed, hidden is not None)
     recipe: Recipe = baseline(Examples(x, torch.zeros(len(x)), label), LAW, denoiser.weight)
     recipe = recipe if remedy is None else remedy(recipe)
     options = replace(options, steps=max(at), tick_every=math.gcd(*at))
     for tick in train(denoiser, recipe, torch.Generator().manual_seed(seed + 1), options):
         if tick.step in at:
-            ema = from_cpu(tick.state.ema)
-            yield Checkpoint(tick.step, ema if classes is None else of_class(ema, 0))
+            ema = tick.state.ema
+            masked = None
+            if hidden is not None:
+                ema = masked = Inpainter(ema, x.shape[1:], hidden, FURTHER, mask_seeds(seed, 1)[0])
+            called = from_cpu(ema)
+            yield Checkpoint(tick.step, called if classes is None else of_class(called, 0), masked)
 
 
 def from_cpu(denoiser: nn.Module) -> Denoiser:
@@ -235,17 +251,46 @@ def of_class(denoiser: Denoiser, label: int) -> Denoiser:
 
 
 def samples_of(
-    denoiser: Denoiser, shape: Sequence[int], count: int, seed: int, step: Step = heun, levels: int = 18
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    count: int,
+    seed: int,
+    step: Step = heun,
+    levels: int = 18,
+    condition: Tensor | None = None,
 ) -> Float[Tensor, "n C H W"]:
-    """Samples along EDM's levels; the same seeds for every denoiser, so that runs are paired."""
+    """Samples along EDM's levels; the same seeds for every denoiser, so that runs are paired.
+
+    Args:
+        condition: what the denoiser is told of each sample (count,), or None.
+    """
     seeds = [1_000_003 * (seed + 1) + i for i in range(count)]
-    return generate(denoiser, tuple(shape), seeds, end_at_zero(edm_levels(levels)), step, batch_size=256)
+    grid = end_at_zero(edm_levels(levels))
+    return generate(denoiser, tuple(shape), seeds, grid, step, batch_size=256, condition=condition)
+
+
+def drawn_from(
+    checkpoint: Checkpoint, shape: Sequence[int], count: int, seed: int
+) -> Float[Tensor, "n C H W"]:
+    """Samples of a checkpoint as `samples_of` draws them; after masking each under a mask of its own."""
+    if checkpoint.masked is None:
+        return samples_of(checkpoint.denoiser, shape, count, seed)
+    home = next(checkpoint.masked.parameters()).device
+    numbered, number = one_by_one(checkpoint.masked, mask_seeds(seed, count), None, home)
+    return samples_of(from_cpu(numbered), shape, count, seed, condition=number)
 
 
 def copied(samples: Float[Tensor, "n C H W"], training: Float[Tensor, "N C H W"]) -> Bool[Tensor, " n"]:
     """Which pictures are copies of a training picture, both in 8 bits."""
     found = neighbors(as_pixels(samples), as_pixels(training))
     return is_copy(found.distance[:, 0], found.distance[:, 1])
+
+
+def copied_or_mirrored(
+    samples: Float[Tensor, "n C H W"], training: Float[Tensor, "N C H W"]
+) -> Bool[Tensor, " n"]:
+    """Which pictures, as they are or mirrored, are copies of a training picture."""
+    return copied(samples, training) | copied(flip(samples), training)
 
 
 def quality(

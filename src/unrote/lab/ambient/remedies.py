@@ -11,11 +11,13 @@ import torch
 from unrote.contracts import InputError
 from unrote.geometry.advice import COVERED, recommended_ambient_level
 from unrote.geometry.regimes import Regimes, share_removed
-from unrote.jobs.fitting import LAW
+from unrote.jobs.measuring import LAW
 from unrote.lab.study import geometry_of, material, network_of, trained
 from unrote.lab.wild_middle.gap_cures import recommended
 from unrote.lab.wild_middle.gap_runs import followed, options_of
+from unrote.train.augment import augmented, flip
 from unrote.train.interventions import ambient, compose, dummy_class, gap, noisy_only, reject, skip
+from unrote.train.masking import masking
 from unrote.train.recipe import Intervention, levels_first, rows_first
 
 Made = Callable[[Regimes, torch.Generator], Intervention]
@@ -33,7 +35,8 @@ class Remedy:
         made: changes the recipe, or None.
         dummy: whether the network has a second class.
         gapped: whether the recommended gap is left out.
-        more: changes of network and training options, by their names.
+        network, options: changes of network and training options, by their names.
+        hidden: the share of pixels that is hidden for good, where it is masking.
     """
 
     made: Made | None = None
@@ -41,6 +44,7 @@ class Remedy:
     gapped: bool = False
     network: Mapping[str, Any] | None = None
     options: Mapping[str, Any] | None = None
+    hidden: float | None = None
 
 
 def told(geometry: Regimes) -> float:
@@ -76,6 +80,21 @@ REMEDIES: dict[str, Remedy] = {
     "dummy": Remedy(lambda geometry, g: dummy_class(g), dummy=True),
     "weight decay": Remedy(options={"weight_decay": 0.3}),
     "dropout": Remedy(network={"dropout": 0.3}),
+    "masking 0.5": Remedy(lambda geometry, g: masking(0.5, g), hidden=0.5),
+    "flip": Remedy(lambda geometry, g: augmented([flip])),
+    "flip + ambient 0.5, rows first": Remedy(
+        lambda geometry, g: compose(augmented([flip]), ambient(0.5, g, rows_first))
+    ),
+    "gap, rows dropped + ambient 0.5": Remedy(
+        lambda geometry, g: compose(ambient(0.5, g), gapped(geometry, skip)), gapped=True
+    ),
+    "gap, rows dropped + dummy": Remedy(
+        lambda geometry, g: compose(dummy_class(g), gapped(geometry, skip)), dummy=True, gapped=True
+    ),
+    "dummy + ambient 0.5, rows first": Remedy(
+        lambda geometry, g: compose(dummy_class(g), ambient(0.5, g, rows_first)), dummy=True
+    ),
+    "dropout + ambient 0.5, rows first": Remedy(at_level(0.5, rows_first), network={"dropout": 0.3}),
 }
 """Every remedy by the name that configurations have; stopping early is the baseline's own path."""
 
@@ -95,6 +114,7 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         None if remedy.made is None else remedy.made(geometry, g),
         2 if remedy.dummy else None,
         torch.zeros(len(made.train), dtype=torch.int64) if remedy.dummy else None,
+        remedy.hidden,
     )
     zone = recommended(geometry) if remedy.gapped else None
     return {

@@ -15,7 +15,7 @@ import torch
 from unrote.contracts import InputError
 from unrote.geometry.advice import recommended_gap
 from unrote.geometry.regimes import Regimes, Zone, share_removed, zone_at
-from unrote.jobs.fitting import LAW
+from unrote.jobs.measuring import LAW
 from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep
 from unrote.train.interventions import GapRule, compose, dummy_class, gap, reject, skip
 from unrote.train.recipe import Intervention

@@ -12,13 +12,16 @@ from torch import Tensor
 from unrote.contracts import Denoiser
 from unrote.denoise.compose import edm
 from unrote.geometry.regimes import share_removed
-from unrote.jobs.fitting import LAW, SIGMA_DATA
+from unrote.jobs.fitting import SIGMA_DATA
+from unrote.jobs.measuring import LAW
 from unrote.lab.study import (
     Checkpoint,
     Material,
     as_pixels,
     by_level,
     copied,
+    copied_or_mirrored,
+    drawn_from,
     features_of,
     geometry_of,
     loss_on,
@@ -27,7 +30,6 @@ from unrote.lab.study import (
     parted,
     prepared,
     quality,
-    samples_of,
     trained,
 )
 from unrote.lab.wild_middle.gap_cures import CURES
@@ -97,15 +99,19 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def followed(checkpoints: Iterable[Checkpoint], made: Material, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies, quality and losses at every checkpoint; errors by level and neighbours at the last."""
+    """Copies, quality and losses at every checkpoint; errors by level and neighbours at the last.
+
+    With "mirrored" in the configuration, mirror images of training pictures count as copies, too.
+    """
     seed, features = asked["seed"], measured_in(asked)
+    rule = copied_or_mirrored if asked.get("mirrored") else copied
     curves: dict[str, list[float]] = {"copies": [], "frechet": [], "held_out": [], "train": []}
     end: dict[str, Any] = {}
     for checkpoint in checkpoints:
-        samples = samples_of(checkpoint.denoiser, made.train.shape[1:], asked["samples"], seed)
+        samples = drawn_from(checkpoint, made.train.shape[1:], asked["samples"], seed)
         found = quality(samples, made.test, features).distance.value
         assert found is not None
-        curves["copies"].append(float(copied(samples, made.train).double().mean()))
+        curves["copies"].append(float(rule(samples, made.train).double().mean()))
         curves["frechet"].append(found)
         curves["held_out"].append(loss_on(checkpoint.denoiser, weight, made.test, seed))
         curves["train"].append(loss_on(checkpoint.denoiser, weight, made.train, seed))

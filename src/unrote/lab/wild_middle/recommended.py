@@ -13,7 +13,7 @@ from typing import Any
 from unrote.contracts import Estimate
 from unrote.geometry.advice import recommended_gap
 from unrote.geometry.regimes import Zone, share_removed
-from unrote.jobs.fitting import LAW
+from unrote.jobs.measuring import LAW
 from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
 from unrote.lab.ratios import SEVERAL, geometric, log_ratios, several_fold
 from unrote.lab.study import (
