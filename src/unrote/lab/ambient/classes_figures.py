@@ -1,0 +1,128 @@
+"""Drawings of training with classes: Table 1, copies against quality, copies left by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from unrote.contracts import Estimate
+from unrote.lab.ambient.classes_rules import of_size
+from unrote.lab.ambient.classes_runs import CURES, PLAIN, RATES
+from unrote.lab.claims import Row
+from unrote.lab.wild_middle.gap_figures import curve, present, track
+from unrote.lab.wild_middle.gap_rules import last, left, of
+from unrote.measure.estimate import estimate
+from unrote.report.blocks import Block, Column, Part, Table
+from unrote.report.format import quantity
+from unrote.report.planes import plane
+from unrote.report.plots import curves
+
+SHARES = ("copies", *RATES)
+
+
+def show(rows: Sequence[Row]) -> tuple[Block, ...]:
+    """Every figure that the runs at hand allow, one part for each number of images a class."""
+    sizes = sorted({row["configuration"]["each"] for row in rows})
+    parts = [(each, of_size(rows, "each", each)) for each in sizes]
+    parts = [(each, mine) for each, mine in parts if PLAIN in present(mine)]
+    if not parts:
+        return ()
+    return (
+        table(parts),
+        *by_level(parts),
+        *(Part(f"{each} images a class", (paths(mine), thresholds(mine))) for each, mine in parts),
+    )
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean over seeds with its interval."""
+    return estimate(torch.tensor(values, dtype=torch.float64))
+
+
+def table(parts: Sequence[tuple[int, list[Row]]]) -> Table:
+    """Table 1: everything at the end, by number of images and remedy, and what fresh pictures get."""
+    cells = []
+    for each, mine in parts:
+        for name in present(mine):
+            shares = [mean(last(mine, name, key)) for key in SHARES]
+            losses = [mean(last(mine, name, key)) for key in ("frechet", "held_out", "excess")]
+            cells.append((f"{each}: {name}", shares[0], left(mine, name, PLAIN), *shares[1:], *losses))
+        fresh = [mean([row["result"]["fresh"][key] for row in of(mine, PLAIN)]) for key in SHARES]
+        cells.append((f"{each}: fresh pictures", fresh[0], None, *fresh[1:], None, None, None))
+    columns = (
+        Column("images a class: training"),
+        Column("copies", quantity),
+        Column("of the baseline's", quantity),
+        *(Column(name, quantity) for name in RATES),
+        Column("Frechet distance", quantity),
+        Column("held-out loss", quantity),
+        Column("less training loss", quantity),
+    )
+    words = (
+        "Table 1 in kind, at the end of training: means over seeds with 95 % intervals. Similar: samples whose nearest "
+        "training picture is more similar than that of all but 10 %, 1 % or none of the fresh pictures."
+    )
+    return Table(columns, tuple(cells), words)
+
+
+def by_level(parts: Sequence[tuple[int, list[Row]]]) -> tuple[Block, ...]:
+    """What each level leaves of the copies, one line for each number of images."""
+    lines = []
+    for each, mine in parts:
+        names = [name for name in present(mine) if CURES[name] > 0]
+        if names:
+            found = [left(mine, name, PLAIN) for name in names]
+            lines.append(curve(f"{each} a class", [CURES[name] for name in names], found))
+    if not lines:
+        return ()
+    return (
+        curves(
+            lines,
+            x_label="sigma_n",
+            y_label="copies / copies of the baseline",
+            log_x=True,
+            y_limits=(0, None),
+            caption="What ambient training leaves of the baseline's copies, by level and number of images; 95 % "
+            "intervals over seeds.",
+            alt="Copies left over the level of ambient training, one line for each number of images a class.",
+        ),
+    )
+
+
+def paths(rows: Sequence[Row]) -> Block:
+    """Training as a path through quality and copies."""
+    return plane(
+        [track(rows, name) for name in present(rows)],
+        x_label="Frechet distance to test pictures",
+        y_label="samples that are copies",
+        place_label="step",
+        log_x=True,
+        caption="Training as a path: small points are checkpoints, large ones the end. Means over seeds with 95 % "
+        "intervals.",
+        alt="Copy ratio against Frechet distance over training, one line for each level.",
+    )
+
+
+def thresholds(rows: Sequence[Row]) -> Table:
+    """What the thresholds of similarity are, and how good the classifier is whose features they are in."""
+    plain = of(rows, PLAIN)
+    cells = [
+        (name, mean([row["result"]["thresholds"][name] for row in plain]), mean_fresh(plain, name))
+        for name in RATES
+    ]
+    right = plain[0]["result"]["accuracy"]
+    words = (
+        "Thresholds of the cosine in features, set by what fresh pictures reach, one for each seed; the classifier is "
+        f"right in {right:.0%} of pictures of its own set that it never saw"
+    )
+    return Table(
+        (Column("measure"), Column("similarity above", quantity), Column("fresh pictures above", quantity)),
+        tuple(cells),
+        words,
+    )
+
+
+def mean_fresh(plain: Sequence[Row], name: str) -> Estimate:
+    """The share of fresh pictures above a threshold."""
+    return mean([row["result"]["fresh"][name] for row in plain])
