@@ -51,6 +51,7 @@ PLACES = {
     "ambient/front-unet": "unrote.lab.ambient.front_unet",
     "ambient/front-faces": "unrote.lab.ambient.front_faces",
     "ambient/level": "unrote.lab.ambient.level",
+    "ambient/sizes": "unrote.lab.ambient.sizes",
     "ambient/classes": "unrote.lab.ambient.classes",
     "ambient/leakage": "unrote.lab.ambient.leakage",
     "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
