@@ -15,6 +15,7 @@ from unrote.lab import study
 from unrote.noise.levels import log_levels
 from unrote.sample.steps import euler
 from unrote.train.loop import Options
+from unrote.train.masking import masking
 from unrote.train.recipe import Recipe
 
 ASKED = {"set": "numbered", "class": None, "side": 4, "images": 20, "test": 30}
@@ -178,3 +179,23 @@ def test_the_geometry_orders_its_levels() -> None:
 def test_runs_that_differ_in_the_seed_alone_are_one_setting() -> None:
     assert study.key(ASKED | {"seed": 1}) == study.key({"seed": 2} | ASKED)
     assert study.key(ASKED | {"seed": 1}) != study.key(ASKED | {"seed": 1, "images": 21})
+
+
+def test_a_mirrored_training_picture_counts_as_copied_where_it_is_asked_for() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(12, 1, 6, 6, generator=g) * 2 - 1
+    fresh = torch.rand(5, 1, 6, 6, generator=g) * 2 - 1
+    shown = torch.cat([x[:3], x[3:7].flip(-1), fresh])
+    assert study.copied(shown, x).tolist() == [True] * 3 + [False] * 9
+    assert study.copied_or_mirrored(shown, x).tolist() == [True] * 7 + [False] * 5
+
+
+def test_masked_samples_have_masks_of_their_own_whatever_batch_they_ride_in() -> None:
+    x = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    remedy = masking(0.5, torch.Generator().manual_seed(1))
+    (one,) = study.trained(x, NETWORK, OPTIONS, 0, [4], remedy, hidden=0.5)
+    many = study.drawn_from(one, (1, 4, 4), 6, 0)
+    assert torch.allclose(study.drawn_from(one, (1, 4, 4), 3, 0), many[:3], atol=1e-5)
+    assert one.masked is not None
+    common = study.samples_of(one.denoiser, (1, 4, 4), 6, 0)
+    assert not torch.allclose(common, many, atol=1e-3)  # under one mask for all
