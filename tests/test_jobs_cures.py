@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 
 from unrote.contracts import Examples, InputError
 from unrote.jobs import TrainOptions, train
-from unrote.jobs.cures import Cures, check_cures, recipes_of, removed, sentences, share, told
+from unrote.jobs.cure_checks import check_cures, removed, share
+from unrote.jobs.cure_words import sentences, told
+from unrote.jobs.cures import Cures, recipes_of
 from unrote.jobs.fitting import fit
 from unrote.jobs.training import plan_of, read_data
 from unrote.noise.levels import LogNormal

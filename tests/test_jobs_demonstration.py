@@ -30,7 +30,7 @@ from unrote.jobs.demo_check import (
 from unrote.jobs.demo_diagnosis import diagnose, gap_of, prediction
 from unrote.jobs.demo_words import brief, cure, forecast, losses, remarks, stopping
 from unrote.jobs.demonstration import DUPLICATES, Demo, configuration, digits, plan_of, runs_of
-from unrote.jobs.fitting import Measurement
+from unrote.jobs.measuring import Measurement
 from unrote.report.page import write
 from unrote.sweeps import key_of, sweep
 

@@ -13,7 +13,8 @@ from unrote.contracts import InputError
 from unrote.jobs import ProbeOptions, TrainOptions, probe, train
 from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import RealImages
-from unrote.jobs.fitting import Start, draw, fit, read_history, read_run
+from unrote.jobs.fitting import Start, fit, read_run
+from unrote.jobs.measuring import draw, read_history
 from unrote.jobs.training import plan_of, read_data
 
 OPTIONS = TrainOptions(
@@ -57,7 +58,7 @@ def test_the_network_has_one_class_more_than_its_samples(run):
 
 
 def test_what_is_measured_on_the_way_is_what_the_run_folder_gives(run):
-    from unrote.jobs.fitting import copies_of
+    from unrote.jobs.measuring import copies_of
 
     data, _ = read_data(OPTIONS)
     denoiser, *_ = read_run(run)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from unrote.contracts import Estimate, InputError
 from unrote.jobs import TrainOptions, fitting, train
-from unrote.jobs.fitting import Measurement
+from unrote.jobs.measuring import Measurement
 from unrote.jobs.training import Training
 from unrote.jobs.training_runs import COPIES, Runs, least, run_sentences, verdict
 

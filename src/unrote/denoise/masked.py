@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unrote.contracts import Denoiser, InputError, Randomness, over
@@ -54,7 +54,8 @@ class MaskedPrecondition(nn.Module):
 class UnderMask(nn.Module):
     """A masked denoiser as a denoiser of images: it hides the pixels of a mask and tells which.
 
-    D(x, sigma) = D_masked([m x, m], sigma)_{1..C}; hidden pixels are filled in with their conditional mean.
+    D(x, sigma, label) = D_masked([m x, m], sigma, label)_{1..C}; hidden pixels are filled in with their conditional
+    mean.
 
     Args:
         denoiser: takes and returns states with a mask (B,C+1,...), such as a trained `MaskedPrecondition`.
@@ -79,17 +80,70 @@ class UnderMask(nn.Module):
         self,
         x: Float[Tensor, "B C *S"],
         sigma: Float[Tensor, " B"],
-        condition: Float[Tensor, "B 1 *S"] | None = None,
+        condition: Float[Tensor, "B 1 *S"] | Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B C *S"]:
         """E[x0 | what is shown of x].
 
         Args:
             x: noisy images (B,C,...).
             sigma: their levels (B,).
-            condition: a mask for each row (B,1,...), or None for the common one.
+            condition: a mask for each row (B,1,...) of a denoiser without classes; or labels (B,), under the common
+                mask; or None. `UnderMasks` has a mask and a label for each row.
         """
-        mask = (self.mask if condition is None else condition).to(x).expand(len(x), 1, *x.shape[2:])
-        return self.denoiser(torch.cat([mask * x, mask], 1), sigma)[:, :-1]
+        if condition is None or condition.ndim == 1:
+            return _seen(self.denoiser, x, sigma, self.mask, condition)
+        return _seen(self.denoiser, x, sigma, condition, None)
+
+
+@final
+class UnderMasks(nn.Module):
+    """A masked denoiser as a denoiser of numbered images: image i is seen under mask i and has label i.
+
+    D(x, sigma, i) = D_masked([m_i x, m_i], sigma, label_i)_{1..C}. Numbers go wherever labels go, so that a row keeps
+    its mask in whatever batch it rides.
+
+    Args:
+        denoiser: as for `UnderMask`.
+        masks: one for each image (n,1,...).
+        label: of each image (n,), or None for a denoiser without classes.
+
+    Raises:
+        InputError: if a mask is not one of zeros and ones, or hides everything.
+        ValueError: if there are not as many labels as masks.
+    """
+
+    masks: Tensor
+    label: Tensor | None
+
+    def __init__(
+        self, denoiser: Denoiser, masks: Float[Tensor, "n 1 *S"], label: Int[Tensor, " n"] | None = None
+    ) -> None:
+        super().__init__()
+        _check_masks(masks)
+        if label is not None and len(label) != len(masks):
+            raise ValueError(f"a label for each mask is needed: {len(masks)} masks, {len(label)} labels")
+        self.denoiser = denoiser
+        self.register_buffer("masks", masks)
+        self.register_buffer("label", label)
+
+    def forward(
+        self, x: Float[Tensor, "B C *S"], sigma: Float[Tensor, " B"], condition: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B C *S"]:
+        """E[x0 | what is shown of x].
+
+        Args:
+            x: noisy images (B,C,...).
+            sigma: their levels (B,).
+            condition: the number of each image (B,).
+        """
+        label = None if self.label is None else self.label[condition]
+        return _seen(self.denoiser, x, sigma, self.masks[condition], label)
+
+
+def _seen(denoiser: Denoiser, x: Tensor, sigma: Tensor, mask: Tensor, label: Tensor | None) -> Tensor:
+    mask = mask.to(x).expand(len(x), 1, *x.shape[2:])
+    return denoiser(torch.cat([mask * x, mask], 1), sigma, label)[:, :-1]
+
 
 
 def sampling_masks(

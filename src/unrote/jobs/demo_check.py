@@ -18,7 +18,7 @@ from unrote.geometry.regimes import Zone
 from unrote.jobs.auditing import Audit
 from unrote.jobs.comparing import Reference
 from unrote.jobs.demo_diagnosis import gap_of
-from unrote.jobs.fitting import Measurement, copies_of
+from unrote.jobs.measuring import Measurement, copies_of
 from unrote.jobs.output import curve
 from unrote.jobs.probing import LevelCurves
 from unrote.jobs.surveying import Survey

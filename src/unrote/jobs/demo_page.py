@@ -13,7 +13,7 @@ from unrote.jobs.demo_words import brief, cure, forecast, losses, named, sentenc
 from unrote.jobs.geometry_page import between, curves_figure, strip
 from unrote.jobs.probing import level_copies, level_errors
 from unrote.jobs.surveying import Survey
-from unrote.jobs.training import copy_figure, estimate_curve, loss_figure
+from unrote.jobs.training_page import copy_figure, estimate_curve, loss_figure
 from unrote.noise.levels import edm_levels
 from unrote.report import blocks, plots
 from unrote.report.canvas import Interval, Line

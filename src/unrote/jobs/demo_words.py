@@ -9,7 +9,7 @@ from unrote.geometry.regimes import Zone
 from unrote.jobs.audit_verdict import alarming
 from unrote.jobs.auditing import Audit
 from unrote.jobs.demo_check import Check, Trained, inside, meets
-from unrote.jobs.fitting import Measurement
+from unrote.jobs.measuring import Measurement
 from unrote.report.format import at_most, number, percent, quantity, ratio
 
 SMALLEST_SHARE = 0.25

@@ -23,12 +23,14 @@ from unrote.denoise.networks import MLP
 from unrote.jobs.auditing import clear_blocks, examine, measure_held_out
 from unrote.jobs.checking import check_options
 from unrote.jobs.comparing import Reference, part_of
-from unrote.jobs.cures import Cures, told
+from unrote.jobs.cure_words import told
+from unrote.jobs.cures import Cures
 from unrote.jobs.demo_check import Check, Trained, check_of, lowest_loss
 from unrote.jobs.demo_diagnosis import diagnose, gap_of, prediction
 from unrote.jobs.demo_page import demo_page
 from unrote.jobs.demo_words import is_shown, named, remarks, sentence
-from unrote.jobs.fitting import LAW, Plan, TrainingSet, as_compared, draw, fit, read_denoiser, read_history
+from unrote.jobs.fitting import Plan, fit, read_denoiser
+from unrote.jobs.measuring import LAW, TrainingSet, as_compared, draw, read_history
 from unrote.jobs.options import AuditOptions, DemoOptions
 from unrote.jobs.output import check_free, curve, document, progress, settings_of, workspace, write_document
 from unrote.jobs.probing import choose, level_curves

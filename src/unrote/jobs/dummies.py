@@ -14,7 +14,8 @@ from unrote.denoise.foreign import Card
 from unrote.train.interventions import classes_with_dummies
 
 if TYPE_CHECKING:
-    from unrote.jobs.fitting import Plan, TrainingSet
+    from unrote.jobs.fitting import Plan
+    from unrote.jobs.measuring import TrainingSet
 
 
 @final

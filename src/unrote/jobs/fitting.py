@@ -10,61 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from unrote.contracts import Denoiser, Estimate, Examples, InputError
-from unrote.data.pixels import UNIT, to_bytes
+from unrote.contracts import Denoiser, Examples, InputError
 from unrote.denoise import foreign, snapshots
 from unrote.denoise.compose import Precondition, edm
 from unrote.denoise.foreign import Card
+from unrote.denoise.masked import MaskedPrecondition
 from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
 from unrote.jobs.checking import check_name
-from unrote.jobs.comparing import Reference
-from unrote.jobs.cures import Cures, told
+from unrote.jobs.cure_words import told
+from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import RealImages, labelled, total_classes
-from unrote.jobs.levels import EVERYWHERE, at_once, sampling_levels, within
-from unrote.measure.copies import grouped_neighbors, is_copy
-from unrote.measure.estimate import estimate, wilson
-from unrote.noise.levels import LogNormal
-from unrote.sample.steps import generate
+from unrote.jobs.levels import EVERYWHERE, within
+from unrote.jobs.masks import Inpainter, mask_seeds, read_masked
+from unrote.jobs.measuring import (
+    LAW,
+    MONITORED,
+    Measurement,
+    Quality,
+    TrainingSet,
+    measure,
+    read_history,
+    write_history,
+)
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
 from unrote.train.loop import Diverged, Options, train
-from unrote.train.losses import held_out_loss
+from unrote.train.masking import FURTHER
 from unrote.train.recipe import baseline
 
 SIGMA_DATA = 0.5
 """EDM's scale of the data in its preconditioning."""
-LAW = LogNormal()
-MONITORED = 2048
-"""Images of each set on which losses are measured; noise and levels are the same at every step."""
-
-
-Quality = Callable[[Tensor], Estimate]
-"""Samples in [-1, 1] (n,C,H,W) -> how good they are."""
+CURES, FIXED = 4, 9
+"""What is added to the seed of a run: for the noise and the masks of its cures, and for the mask that is kept."""
 
 HOPELESS = 1000.0
 """Loss from which a run is given up; preconditioned losses have unit scale at every level."""
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a run learns from and what it is held against.
-
-    Args:
-        x: training images in [-1, 1] (N,C,H,W).
-        held_out: images of the same kind that are not trained on (M,C,H,W).
-        label, held_out_label: classes, or None.
-        classes: number of classes, or None.
-        reference: the training images as copies are looked for.
-    """
-
-    x: Tensor
-    held_out: Tensor
-    reference: Reference
-    label: Tensor | None = None
-    held_out_label: Tensor | None = None
-    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,17 +89,6 @@ class Plan:
         return EVERYWHERE if self.start is None else (self.start.card.low, self.start.card.high)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A run at one step, averaged weights: errors weighted as in training, copies among samples, their quality."""
-
-    step: int
-    train_loss: Estimate
-    validation_loss: Estimate
-    copy_ratio: Estimate
-    frechet_distance: Estimate | None = None
-
-
 def measured_steps(options: Options, count: int) -> list[int]:
     """Steps in geometric progression up to the last, moved up to the grid of ticks."""
     ratio = 40 ** (1 / max(1, count - 1))  # from a fortieth of the run, where nothing is learnt by heart
@@ -127,10 +97,21 @@ def measured_steps(options: Options, count: int) -> list[int]:
     return sorted({min(options.steps, -(-int(step) // every) * every) for step in raw if step >= 1})
 
 
-def build(network: MLP | UNet, shape: Sequence[int], classes: int | None, seed: int) -> Precondition:
-    """A fresh denoiser: the network under EDM's preconditioning."""
+def build(
+    network: MLP | UNet, shape: Sequence[int], classes: int | None, seed: int, masked: bool = False
+) -> Precondition | MaskedPrecondition:
+    """A fresh denoiser: the network under EDM's preconditioning.
+
+    Args:
+        shape: of an image, (C,...).
+        classes: or None.
+        seed: of the weights.
+        masked: whether it takes and returns states with a mask, (B,C+1,...).
+    """
     generator = torch.Generator().manual_seed(seed)
-    return Precondition(network.build(shape, classes, generator), edm(SIGMA_DATA))
+    if not masked:
+        return Precondition(network.build(shape, classes, generator), edm(SIGMA_DATA))
+    return MaskedPrecondition(network.build((shape[0] + 1, *shape[1:]), classes, generator), edm(SIGMA_DATA))
 
 
 def fit(
@@ -149,18 +130,16 @@ def fit(
         quality: also measured of the samples.
 
     Returns:
-        the denoiser with averaged weights, and its measurements.
+        the denoiser of images with averaged weights, and its measurements.
     """
     write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
     real, total = data.classes, total_classes(plan, data.classes)
     if plan.cures.dummies:
         data = labelled(data, total)
-    denoiser = (
-        build(plan.network, data.x.shape[1:], total, plan.seed) if plan.start is None else plan.start.denoiser
-    )
+    denoiser = _begun(plan, data, total)
     examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
     recipe = within(baseline(examples, LAW, denoiser.weight), plan.known)
-    recipe = plan.cures.intervention(plan.seed + 4, real)(recipe)
+    recipe = plan.cures.intervention(plan.seed + CURES, real)(recipe)
     resume = latest_checkpoint(folder)
     generator = torch.Generator().manual_seed(plan.seed + 1)
     history: list[Measurement] = []
@@ -177,59 +156,51 @@ def fit(
         tell(tick.step - done)
         done, ema = tick.step, tick.state.ema
         if tick.step in wanted:
-            ema = tick.state.ema
-            measured = ema, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known
+            seen = _of_images(ema, plan, data)
+            measured = seen, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known
             history.append(measure(*measured, quality))
             check_converging(history[-1], plan)
             # History first: after a kill between the two it is cut back to the checkpoint.
             write_history(history, folder)
             save(tick.state, checkpoint_path(folder, tick.step))
-    return ema, history
+    return _of_images(ema, plan, data), history
 
 
-def measure(
-    denoiser: Denoiser,
-    weight: Callable[[Tensor], Tensor],
-    data: TrainingSet,
-    samples: int,
-    seed: int,
-    step: int,
-    device: torch.device | str,
-    known: tuple[float, float] = EVERYWHERE,
-    quality: Quality | None = None,
-) -> Measurement:
-    """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step).
+def _begun(plan: Plan, data: TrainingSet, classes: int | None) -> Any:
+    """What is trained: a fresh denoiser, or the model that the run starts from."""
+    if plan.start is not None:
+        return plan.start.denoiser
+    return build(plan.network, data.x.shape[1:], classes, plan.seed, plan.cures.hidden is not None)
 
-    Args:
-        denoiser: in evaluation mode, on the device.
-        weight: of a level in the loss.
-        samples: how many are drawn.
-        seed: of levels, noise and samples.
-        known: the lowest and the highest level that the denoiser knows.
-        quality: also measured of the samples.
+
+def _of_images(denoiser: Any, plan: Plan, data: TrainingSet) -> Denoiser:
+    """What was trained, asked for images."""
+    if plan.cures.hidden is None:
+        return denoiser
+    shape = tuple(data.x.shape[1:])
+    return Inpainter(denoiser, shape, plan.cures.hidden, FURTHER, plan.seed + FIXED)
+
+
+def check_hidden(plan: Plan, data: TrainingSet) -> None:
+    """Refuse, before anything is trained, masks of which one hides everything.
+
+    Raises:
+        InputError: if one of the masks that the run will draw does.
     """
-
-    def loss(x: Tensor, label: Tensor | None) -> Estimate:
-        n = min(len(x), MONITORED)
-        # Few images get several levels each, so that the curves are equally smooth.
-        rows = torch.arange(max(n, 512)) % n
-        g = torch.Generator().manual_seed(seed + 2)
-        sigma, z = LAW(len(rows), g).clamp(*known), torch.randn(len(rows), *x.shape[1:], generator=g)
-        given = None if label is None else label[rows].to(device)
-        values = held_out_loss(
-            denoiser, x[rows].to(device), sigma.to(device), z.to(device), weight, given, at_once(x, 512)
-        )
-        return estimate(values.double().cpu())
-
-    drawn = draw(denoiser, data, samples, seed, device, known)
-    copied = copies_of(drawn, data.reference)
-    return Measurement(
-        step,
-        loss(data.x, data.label),
-        loss(data.held_out, data.held_out_label),
-        wilson(int(copied.sum()), len(copied)),
-        None if quality is None else quality(drawn),
-    )
+    hidden, shape = plan.cures.hidden, tuple(data.x.shape[1:])
+    if hidden is None:
+        return
+    rows = torch.zeros(1, 1, *shape[1:]).expand(len(data.x), -1, -1, -1)  # masks do not depend on images
+    recipe = baseline(Examples(rows, torch.zeros(len(rows))), LAW, torch.ones_like)
+    try:
+        replace(plan.cures, flip=False).intervention(plan.seed + CURES)(recipe)
+        inpainter = Inpainter(torch.nn.Identity(), shape, hidden, FURTHER, plan.seed + FIXED)
+        inpainter.masks(mask_seeds(plan.seed, max(plan.samples, MONITORED)))
+    except InputError as error:
+        raise InputError(
+            f"--hidden {hidden:g} is too much for images of {shape[1]} x {shape[2]} pixels, of which each then shows "
+            f"{(1 - hidden) * (1 - FURTHER) * shape[1] * shape[2]:.3g} in training, on average. {error}"
+        ) from error
 
 
 def check_converging(seen: Measurement, plan: Plan) -> None:
@@ -247,40 +218,11 @@ def check_converging(seen: Measurement, plan: Plan) -> None:
         )
 
 
-def draw(
-    denoiser: Denoiser,
-    data: TrainingSet,
-    n: int,
-    seed: int,
-    device: torch.device | str = "cpu",
-    known: tuple[float, float] = EVERYWHERE,
-) -> Tensor:
-    """n samples in [-1, 1] by Heun's 18 steps; labels in the proportions of the training set."""
-    levels, rows = sampling_levels(known), at_once(data.x, 512)
-    shape = tuple(data.x.shape[1:])
-    seeds = [1_000_003 * (seed + 1) + i for i in range(n)]
-    if data.label is None:
-        return generate(denoiser, shape, seeds, levels, batch_size=rows, device=device)
-    g = torch.Generator().manual_seed(seed + 3)
-    label = data.label[torch.randint(len(data.label), (n,), generator=g)]
-    return generate(denoiser, shape, seeds, levels, batch_size=rows, device=device, condition=label)
-
-
-def as_compared(x: Tensor, reference: Reference) -> Tensor:
-    """Samples in [-1, 1] with the rounding of the training set."""
-    return to_bytes(x, UNIT) if reference.pixels.dtype == torch.uint8 else x
-
-
-def copies_of(samples: Tensor, reference: Reference) -> Tensor:
-    """Which samples in [-1, 1] are copies, near-duplicates counted as one neighbour."""
-
-    found = grouped_neighbors(as_compared(samples, reference), reference.pixels, reference.groups.group)
-    return is_copy(found.distance[:, 0], found.distance[:, 1])
-
-
 def description(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     """What a run folder says of itself: enough to rebuild its denoiser."""
-    spare = {"real_classes": data.classes} if plan.cures.dummies else {}
+    spare: dict[str, Any] = {"real_classes": data.classes} if plan.cures.dummies else {}
+    if plan.cures.hidden is not None:
+        spare["masking"] = {"hidden": plan.cures.hidden, "further": FURTHER, "seed": plan.seed + FIXED}
     return {
         "format": 1,
         "network": describe(plan.network) if plan.start is None else plan.start.card.build,
@@ -317,7 +259,7 @@ def rebuilt(said: Mapping[str, Any]) -> tuple[Any, Card]:
     if network["kind"] in FOREIGN:
         denoiser, card = FOREIGN[network["kind"]](network)
     else:
-        denoiser = build(from_description(network), said["shape"], said["classes"], seed=0)
+        denoiser = build(from_description(network), said["shape"], said["classes"], 0, "masking" in said)
         card = Card("a run of unrote", build=dict(network))
     channels, height, width = said["shape"]
     return denoiser, replace(card, shape=(channels, height, width), classes=said["classes"])
@@ -359,20 +301,6 @@ def read_run(model: Path, averaged: bool = True) -> tuple[Any, Card, dict[str, A
     if "real_classes" in said:
         denoiser = RealImages(denoiser, said["real_classes"], said["classes"])
         card = replace(card, classes=said["real_classes"])
+    if "masking" in said:
+        denoiser, card = read_masked(denoiser, card, said["shape"], said["masking"])
     return denoiser.eval(), card, said, checkpoint
-
-
-def write_history(history: Sequence[Measurement], folder: Path) -> None:
-    """Keep the measurements of a run."""
-    write_atomic(folder / "history.json", json.dumps([asdict(m) for m in history], indent=1))
-
-
-def read_history(folder: Path) -> list[Measurement]:
-    """The measurements that a run folder holds."""
-    path = folder / "history.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-    def read(value: Any) -> Any:
-        return Estimate(**value) if isinstance(value, dict) else value
-
-    return [Measurement(**{name: read(value) for name, value in row.items()}) for row in rows]

@@ -12,7 +12,7 @@ from unrote.geometry.regimes import Zone
 from unrote.jobs.audit_page import groups_of, picture, settings_blocks
 from unrote.jobs.geometry_verdict import means, named_levels, recommendation, sentence, shares
 from unrote.jobs.options import GeometryOptions
-from unrote.jobs.training import estimate_curve
+from unrote.jobs.training_page import estimate_curve
 from unrote.noise.schedule import units
 from unrote.report import blocks, plots
 from unrote.report.canvas import Interval, Line

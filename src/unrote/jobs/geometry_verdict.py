@@ -14,7 +14,8 @@ from unrote.contracts import Estimate, InputError
 from unrote.geometry.advice import Recommendation, recommended_ambient_level, recommended_gap
 from unrote.geometry.regimes import Regimes, Zone, regimes, share_removed
 from unrote.jobs.audit_page import groups_of
-from unrote.jobs.cures import Cures, check_cures
+from unrote.jobs.cure_checks import check_cures
+from unrote.jobs.cures import Cures
 from unrote.jobs.ground import Ground, flat_images
 from unrote.jobs.options import GeometryOptions
 from unrote.jobs.output import curve

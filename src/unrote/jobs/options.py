@@ -154,8 +154,8 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Held-out real images for the validation loss and the quality of samples; else a tenth is held out."""
     out: Path = Path("run")
     recipe: str = "baseline"
-    """How examples and levels are drawn. baseline is EDM's training; gap, dummy, ambient and noisy-only are cures
-    for copying, of which + joins several (gap+ambient). A comma lists recipes to compare (baseline,gap)."""
+    """How examples and levels are drawn. baseline is EDM's training; gap, dummy, ambient, noisy-only and masking are
+    cures for copying, of which + joins several (gap+ambient). A comma lists recipes to compare (baseline,gap)."""
     gap: tuple[float, float] | None = None
     """Of the cure gap: the lowest and the highest noise level to leave out (sigma, pixels -1 to 1)."""
     gap_rule: Literal["reject", "skip"] = "reject"
@@ -163,6 +163,13 @@ class TrainOptions(Gate, Seeded, Device, Common):
     trained more often; skip drops the row, so that they are trained as often as without a gap."""
     ambient: float | None = None
     """Of the cures ambient and noisy-only: the noise of the noisy copies (sigma, pixels -1 to 1)."""
+    ambient_rule: Literal["rows-first", "levels-first"] = "rows-first"
+    """Of the cure ambient: rows-first trains noisy copies and clean images equally often, levels-first as often as
+    the law of levels has it."""
+    hidden: float | None = None
+    """Of the cure masking: the share of every image's pixels that is hidden for good; 0.5 unless given."""
+    flip: bool = False
+    """Train on every image also mirrored, left to right; copies are then counted against both."""
     from_model: Annotated[Path | None, arg(name="from")] = None
     """Start from a trained model, spelled like --model of `unrote probe`, and not from random weights."""
     network: Literal["mlp", "unet"] = "mlp"

@@ -12,8 +12,8 @@ from unrote.contracts import Denoiser, normal
 from unrote.data.pixels import UNIT, to_bytes
 from unrote.jobs.audit_page import picture
 from unrote.jobs.comparing import Reference
-from unrote.jobs.fitting import as_compared
 from unrote.jobs.levels import at_once
+from unrote.jobs.measuring import as_compared
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.measure.denoising import denoise_at
 from unrote.report import blocks

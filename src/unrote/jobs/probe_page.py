@@ -12,7 +12,7 @@ from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.comparing import Reference
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.probe_gallery import Gallery, gallery_blocks
-from unrote.jobs.training import estimate_curve
+from unrote.jobs.training_page import estimate_curve
 from unrote.report import blocks, plots
 from unrote.report.format import Value, percent, ratio
 

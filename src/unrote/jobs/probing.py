@@ -16,8 +16,8 @@ from unrote.denoise.exact import Empirical
 from unrote.denoise.foreign import Card
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
-from unrote.jobs.fitting import copies_of
 from unrote.jobs.levels import GRID, at_once, grid_within
+from unrote.jobs.measuring import copies_of
 from unrote.jobs.models import Description, check_fits, describe_given, labels_for, read_model, trivial_error
 from unrote.jobs.options import ProbeOptions
 from unrote.jobs.output import (

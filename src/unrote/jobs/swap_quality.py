@@ -10,7 +10,7 @@ from torch import Tensor
 from unrote.contracts import Estimate, InputError
 from unrote.jobs.comparing import Reference
 from unrote.jobs.fidelity_parts import LARGEST
-from unrote.jobs.fitting import as_compared
+from unrote.jobs.measuring import as_compared
 from unrote.jobs.options import SwapOptions, TrainOptions
 from unrote.measure.features import Cache, FeatureMap, open_features
 from unrote.measure.fidelity import GROUPS, frechet

@@ -14,9 +14,9 @@ from unrote.contracts import Denoiser, Estimate, InputError, Step
 from unrote.denoise.foreign import Card
 from unrote.jobs.checking import check_apart, check_options
 from unrote.jobs.comparing import Reference, origin, read_others, read_reference
-from unrote.jobs.fitting import as_compared
 from unrote.jobs.ground import Ground, check_fresh, ground_of
 from unrote.jobs.levels import at_once, grid_within
+from unrote.jobs.measuring import as_compared
 from unrote.jobs.models import Description, check_fits, labels_for
 from unrote.jobs.options import SwapOptions
 from unrote.jobs.output import (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,14 @@ from unrote.contracts import Estimate, InputError
 from unrote.data.images import disjoint_splits
 from unrote.data.pixels import to_unit
 from unrote.denoise.networks import MLP, UNet
-from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.checking import check_apart, check_name, check_options
 from unrote.jobs.comparing import Reference, part_of, read_others, read_reference
-from unrote.jobs.cures import check_cures, recipes_of, removed, sentences, told
-from unrote.jobs.fitting import LAW, Measurement, Plan, Quality, TrainingSet, fit
+from unrote.jobs.cure_checks import check_cures, removed
+from unrote.jobs.cure_words import sentences, told
+from unrote.jobs.cures import recipes_of
+from unrote.jobs.fitting import Plan, check_hidden, fit
+from unrote.jobs.measuring import LAW, Measurement, Quality, TrainingSet
+from unrote.jobs.mirrored import with_mirror_images
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
     check_free,
@@ -31,10 +33,10 @@ from unrote.jobs.output import (
     write_document,
 )
 from unrote.jobs.swap_quality import check_features
+from unrote.jobs.training_page import BOTH, sentence, training_page
 from unrote.jobs.training_quality import quality_of
 from unrote.jobs.training_start import check_depth, start_of
-from unrote.report import blocks, plots
-from unrote.report.format import percent, quantity, ratio
+from unrote.report.format import quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint
 from unrote.train.loop import Diverged, Options
@@ -75,6 +77,7 @@ class Training:
         rows = [
             f"  step {m.step:>8,}  loss on training images {m.train_loss.value:.4f}  on held-out images "
             f"{m.validation_loss.value:.4f}  copies {ratio(m.copy_ratio)}"
+            + ("" if m.as_stored is None else f"  of images as stored {ratio(m.as_stored)}")
             + ("" if m.frechet_distance is None else f"  Frechet distance {quantity(m.frechet_distance)}")
             for m in self.history
         ]
@@ -126,6 +129,8 @@ def train(options: TrainOptions) -> Training | Runs:
         inputs |= {"model": next(iter(starts.values()))[1].as_json()}
         for plan in plans.values():
             check_cures(plan.cures, LAW, plan.known)
+    for plan in plans.values():
+        check_hidden(plan, data)
     shop = Workshop(data, inputs, quality_of(data, options), device)
     identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
     with (
@@ -157,7 +162,7 @@ def train_one(
     content = document("train", shop.inputs, options, results)
     done = sentences(plan.cures, LAW, plan.known)
     made = Training(tuple(history), content, options.out, done, kept)
-    write(_page(made, options), folder / "report.html")
+    write(training_page(made, options), folder / "report.html")
     write_document(content, folder)
     return made
 
@@ -197,9 +202,10 @@ def read_data(options: TrainOptions) -> tuple[TrainingSet, dict[str, Any]]:
         fresh = part_of(whole, out)
         reference = Reference.of(part_of(whole, kept), options.duplicate_threshold, memory)
         inputs = {"train": whole.provenance, "test": None}
-    return training_set(reference, fresh, options.conditional), {
-        key: None if value is None else vars(value) for key, value in inputs.items()
-    }
+    data = training_set(reference, fresh, options.conditional)
+    if options.flip:
+        data = replace(data, looks=with_mirror_images(reference, memory))
+    return data, {key: None if value is None else vars(value) for key, value in inputs.items()}
 
 
 def training_set(reference: Reference, fresh: Any, conditional: bool) -> TrainingSet:
@@ -270,110 +276,8 @@ def results_of(history: Sequence[Measurement], kept: Measurement) -> dict[str, A
         f"step {last.step}, and what came after was thrown away",
         "lowest_validation_loss": asdict(best),
     }
+    stored = [m.as_stored for m in history if m.as_stored is not None]
+    if stored:
+        found |= {"copies_of": BOTH, "copy_ratio_as_stored": curve(stored)}
     distances = [m.frechet_distance for m in history if m.frechet_distance is not None]
     return found | ({"frechet_distance": curve(distances)} if distances else {})
-
-
-def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
-    """What the run did, in one sentence."""
-    found = next((m.step for m in history if m.copy_ratio.value), None)
-    after = f"After {kept.step:,} steps"
-    if kept is not history[-1]:
-        after += f" of {history[-1].step:,}, where the loss on held-out images was lowest,"
-    if not kept.copy_ratio.value:
-        later = "" if found is None else f"; later, at step {found:,}, some were"
-        if found is not None and found < kept.step:
-            later = f"; at step {found:,} some were"
-        return f"{after} no sample is a copy: {ratio(kept.copy_ratio)}{later}."
-    return (
-        f"{after} {ratio(kept.copy_ratio)} of the samples are copies; the first were seen at step {found:,}."
-    )
-
-
-def loss_figure(runs: Mapping[str, Sequence[Measurement]]) -> blocks.Figure:
-    """Training and held-out loss of one or more runs."""
-    lines = []
-    for name, history in runs.items():
-        for which, part in (("training images", "train_loss"), ("held-out images", "validation_loss")):
-            values: list[Estimate] = [getattr(m, part) for m in history]
-            label = f"{name}, {which}" if name else which
-            lines.append(estimate_curve(label, [m.step for m in history], values))
-    return plots.curves(
-        lines,
-        x_label="training step",
-        y_label="denoising loss",
-        caption="Denoising loss on fixed levels and noise, averaged weights. Where the lines part, the model knows "
-        "its training images better than others of their kind.",
-        alt="Training and held-out loss over training steps",
-        log_x=True,
-        log_y=True,
-    )
-
-
-def copy_figure(runs: Mapping[str, Sequence[Measurement]]) -> blocks.Figure:
-    """Copy ratio over training steps."""
-    lines = [
-        estimate_curve(name or "samples", [m.step for m in history], [m.copy_ratio for m in history])
-        for name, history in runs.items()
-    ]
-    return plots.curves(
-        lines,
-        x_label="training step",
-        y_label="copies among samples",
-        caption="Share of samples that are copies, with 95 % intervals; the same seeds at every step.",
-        alt="Copy ratio over training steps",
-        log_x=True,
-        y_limits=(0.0, None),
-        show_y=percent,
-    )
-
-
-def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequence[Estimate]) -> plots.Curve:
-    """Estimates as a line with its band."""
-    low, high = [v.low for v in values], [v.high for v in values]
-    whole = all(v is not None and math.isfinite(v) for v in (*low, *high))
-    return plots.Curve(
-        name,
-        list(map(float, x)),
-        [v.value for v in values],
-        low if whole else None,
-        high if whole else None,
-    )
-
-
-def _page(made: Training, options: TrainOptions) -> blocks.Page:
-    history, content, kept = made.history, made.content, made.kept
-    alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
-    verdict = blocks.Verdict(
-        sentence(history, kept),
-        blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
-        (
-            *made.done,
-            "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
-        ),
-        (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
-    )
-    measured = history[-1].frechet_distance is not None
-    rows = tuple(
-        (m.step, m.train_loss, m.validation_loss, m.copy_ratio) + ((m.frechet_distance,) if measured else ())
-        for m in history
-    )
-    columns = (
-        blocks.Column("step"),
-        blocks.Column("loss on training images"),
-        blocks.Column("loss on held-out images"),
-        blocks.Column("copies", ratio),
-        *((blocks.Column("Frechet distance"),) if measured else ()),
-    )
-    return blocks.Page(
-        title="Training run",
-        lead=f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}",
-        verdict=verdict,
-        sections=(
-            blocks.Section("Copies", (copy_figure({"": history}),)),
-            blocks.Section("Losses", (loss_figure({"": history}),)),
-            blocks.Section("Measurements", (blocks.Table(columns, rows, "All measurements"),)),
-            blocks.Section("Settings and versions", settings_blocks(content)),
-        ),
-        footer=(f"unrote {content['versions']['unrote']}",),
-    )

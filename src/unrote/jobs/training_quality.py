@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
 from unrote.jobs.fidelity_parts import LARGEST
-from unrote.jobs.fitting import Quality, TrainingSet
+from unrote.jobs.measuring import Quality, TrainingSet
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.swap_quality import features_of
 from unrote.measure.features import Cache, open_features

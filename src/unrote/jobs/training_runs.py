@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.jobs.fitting import Plan, draw, read_run
+from unrote.jobs.fitting import Plan, read_run
+from unrote.jobs.measuring import draw
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import document, plain, write_document
 from unrote.jobs.training import Training, Workshop, keep_until, train_one
@@ -105,7 +106,7 @@ def train_each(
     }
     content = document("train", shop.inputs, options, plain(results))
     made = Runs(runs, samples, content, options.out, options.fail_on)
-    write(runs_page(made, shop.data.reference, options), folder / "report.html")
+    write(runs_page(made, shop.data.copied_from, options), folder / "report.html")
     write_document(content, folder)
     for (
         name,
@@ -118,9 +119,15 @@ def train_each(
 def _alone(options: TrainOptions, name: str, plan: Plan) -> TrainOptions:
     """The options of one run, without flags of the others."""
     cures = plan.cures
-    rule = "reject" if cures.gap is None else options.gap_rule
     return replace(
-        options, recipe=name, out=options.out / name, gap=cures.gap, gap_rule=rule, ambient=cures.noisy
+        options,
+        recipe=name,
+        out=options.out / name,
+        gap=cures.gap,
+        gap_rule="reject" if cures.gap is None else options.gap_rule,
+        ambient=cures.noisy,
+        ambient_rule="rows-first" if cures.ambient is None else options.ambient_rule,
+        hidden=None if cures.hidden is None else options.hidden,
     )
 
 

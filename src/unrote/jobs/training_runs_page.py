@@ -9,9 +9,9 @@ from unrote.contracts import Estimate
 from unrote.data.pixels import UNIT, to_bytes
 from unrote.jobs.audit_page import picture, settings_blocks
 from unrote.jobs.comparing import Reference
-from unrote.jobs.fitting import Measurement, as_compared
+from unrote.jobs.measuring import Measurement, as_compared
 from unrote.jobs.options import TrainOptions
-from unrote.jobs.training import copy_figure, estimate_curve
+from unrote.jobs.training_page import copy_figure, estimate_curve
 from unrote.jobs.training_runs import COPIES, ONCE, measures_of, run_sentences
 from unrote.measure.copies import grouped_neighbors, is_copy
 from unrote.report import blocks, planes, plots

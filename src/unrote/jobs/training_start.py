@@ -10,7 +10,9 @@ from unrote.contracts import InputError
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import with_spare_class
-from unrote.jobs.fitting import Start, TrainingSet
+from unrote.jobs.fitting import Start
+from unrote.jobs.masks import matching
+from unrote.jobs.measuring import TrainingSet
 from unrote.jobs.models import Description, check_classes, check_fits, read_model
 from unrote.jobs.options import TrainOptions
 from unrote.train.interventions import classes_with_dummies
@@ -40,9 +42,9 @@ def start_of(options: TrainOptions, data: TrainingSet, cures: Cures) -> tuple[St
             "`unrote convert` and start from that file."
         )
     check_fits(denoiser, said.card, data.reference)
-    denoiser, card = with_spare_class(
-        denoiser, said.card, data.classes, cures.dummies, str(options.from_model)
-    )
+    name = str(options.from_model)
+    denoiser, card = matching(denoiser, said.card, cures.hidden, name)
+    denoiser, card = with_spare_class(denoiser, card, data.classes, cures.dummies, name)
     said = replace(said, card=card)
     if cures.dummies and not options.conditional and card.classes == classes_with_dummies(None):
         return Start(denoiser, card), said  # one class of images without labels, and one of noise

@@ -25,15 +25,8 @@ from unrote.data.sources import Images
 from unrote.denoise.compose import edm
 from unrote.denoise.foreign import Card
 from unrote.jobs.comparing import Reference
-from unrote.jobs.fitting import (
-    MONITORED,
-    SIGMA_DATA,
-    Measurement,
-    TrainingSet,
-    measure,
-    read_history,
-    write_history,
-)
+from unrote.jobs.fitting import SIGMA_DATA
+from unrote.jobs.measuring import MONITORED, Measurement, TrainingSet, measure, read_history, write_history
 from unrote.jobs.models import check_fits, labels_for
 from unrote.sweeps import write_atomic
 

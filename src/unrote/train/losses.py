@@ -63,6 +63,7 @@ def held_out_loss(
     weight: Callable[[Tensor], Tensor],
     label: Int[Tensor, " B"] | None = None,
     batch_size: int = 512,
+    loss: Loss = denoising_loss,
 ) -> Float[Tensor, " B"]:
     """The denoising loss on clean rows at given levels with given noise, one value per row.
 
@@ -77,6 +78,7 @@ def held_out_loss(
         weight: sigma (B,) -> (B,), as in training.
         label: classes (B,), or None.
         batch_size: rows per call of the denoiser; bounds the memory, does not change the values.
+        loss: another loss of clean rows, such as `unrote.train.masking.inpainting_loss` of rows with a mask.
     """
     values = []
     for start in range(0, len(x0), batch_size):
@@ -84,5 +86,5 @@ def held_out_loss(
         given = None if label is None else label[rows]
         level = torch.zeros_like(sigma[rows])
         batch = Batch(x0[rows], level, sigma[rows], z[rows], weight(sigma[rows]), given)
-        values.append(denoising_loss(denoiser, batch))
+        values.append(loss(denoiser, batch))
     return torch.cat(values) if values else x0.new_zeros(0)

@@ -1,0 +1,130 @@
+"""The page of one training run: copies and losses over steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from unrote.contracts import Estimate
+from unrote.jobs.audit_page import settings_blocks
+from unrote.jobs.measuring import Measurement
+from unrote.jobs.options import TrainOptions
+from unrote.report import blocks, plots
+from unrote.report.format import percent, ratio
+
+if TYPE_CHECKING:
+    from unrote.jobs.training import Training
+
+
+BOTH = "training images and their mirror images"
+"""What copies are counted against in runs with --flip."""
+
+
+def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
+    """What the run did, in one sentence."""
+    found = next((m.step for m in history if m.copy_ratio.value), None)
+    after = f"After {kept.step:,} steps"
+    if kept is not history[-1]:
+        after += f" of {history[-1].step:,}, where the loss on held-out images was lowest,"
+    if not kept.copy_ratio.value:
+        later = "" if found is None else f"; later, at step {found:,}, some were"
+        if found is not None and found < kept.step:
+            later = f"; at step {found:,} some were"
+        return f"{after} no sample is a copy: {ratio(kept.copy_ratio)}{later}."
+    of = "" if kept.as_stored is None else f" of {BOTH}"
+    return f"{after} {ratio(kept.copy_ratio)} of the samples are copies{of}; the first were seen at step {found:,}."
+
+
+def loss_figure(runs: Mapping[str, Sequence[Measurement]]) -> blocks.Figure:
+    """Training and held-out loss of one or more runs."""
+    lines = []
+    for name, history in runs.items():
+        for which, part in (("training images", "train_loss"), ("held-out images", "validation_loss")):
+            values: list[Estimate] = [getattr(m, part) for m in history]
+            label = f"{name}, {which}" if name else which
+            lines.append(estimate_curve(label, [m.step for m in history], values))
+    return plots.curves(
+        lines,
+        x_label="training step",
+        y_label="denoising loss",
+        caption="Denoising loss on fixed levels and noise, averaged weights. Where the lines part, the model knows "
+        "its training images better than others of their kind.",
+        alt="Training and held-out loss over training steps",
+        log_x=True,
+        log_y=True,
+    )
+
+
+def copy_figure(runs: Mapping[str, Sequence[Measurement]]) -> blocks.Figure:
+    """Copy ratio over training steps."""
+    lines = [
+        estimate_curve(name or "samples", [m.step for m in history], [m.copy_ratio for m in history])
+        for name, history in runs.items()
+    ]
+    return plots.curves(
+        lines,
+        x_label="training step",
+        y_label="copies among samples",
+        caption="Share of samples that are copies, with 95 % intervals; the same seeds at every step.",
+        alt="Copy ratio over training steps",
+        log_x=True,
+        y_limits=(0.0, None),
+        show_y=percent,
+    )
+
+
+def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequence[Estimate]) -> plots.Curve:
+    """Estimates as a line with its band."""
+    low, high = [v.low for v in values], [v.high for v in values]
+    whole = all(v is not None and math.isfinite(v) for v in (*low, *high))
+    return plots.Curve(
+        name,
+        list(map(float, x)),
+        [v.value for v in values],
+        low if whole else None,
+        high if whole else None,
+    )
+
+
+def training_page(made: Training, options: TrainOptions) -> blocks.Page:
+    """The whole page."""
+    history, content, kept = made.history, made.content, made.kept
+    alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
+    verdict = blocks.Verdict(
+        sentence(history, kept),
+        blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
+        (
+            *made.done,
+            "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
+        ),
+        (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
+    )
+    measured = history[-1].frechet_distance is not None
+    mirrored = history[-1].as_stored is not None
+    rows = tuple(
+        (m.step, m.train_loss, m.validation_loss, m.copy_ratio)
+        + ((m.as_stored,) if mirrored else ())
+        + ((m.frechet_distance,) if measured else ())
+        for m in history
+    )
+    columns = (
+        blocks.Column("step"),
+        blocks.Column("loss on training images"),
+        blocks.Column("loss on held-out images"),
+        blocks.Column("copies", ratio),
+        *((blocks.Column("of images as stored", ratio),) if mirrored else ()),
+        *((blocks.Column("Frechet distance"),) if measured else ()),
+    )
+    return blocks.Page(
+        title="Training run",
+        lead=f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}",
+        verdict=verdict,
+        sections=(
+            blocks.Section("Copies", (copy_figure({"": history}),)),
+            blocks.Section("Losses", (loss_figure({"": history}),)),
+            blocks.Section("Measurements", (blocks.Table(columns, rows, "All measurements"),)),
+            blocks.Section("Settings and versions", settings_blocks(content)),
+        ),
+        footer=(f"unrote {content['versions']['unrote']}",),
+    )
