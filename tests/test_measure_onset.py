@@ -131,7 +131,8 @@ def test_surely_more_copies_than_fresh_data_is_newcombes_interval(copies, fresh)
 def test_more_samples_are_sure_earlier():
     steps, ratio = [100 * 2**k for k in range(7)], [0, 0.001, 0.004, 0.02, 0.1, 0.3, 0.6]
     found = [
-        sure_copy_onset(steps, [round(r * n) for r in ratio], [n] * 7, 0, 1000).value for n in (50, 500, 5000)
+        sure_copy_onset(steps, [round(r * n) for r in ratio], [n] * 7, 0, 10_000).value
+        for n in (50, 500, 5000)
     ]
     assert found[0] > found[1] > found[2]
 
