@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
-from unrote.lab.ambient import front, front_claims, front_faces, front_unet, sizes
+from unrote.lab.ambient import front, front_claims, front_faces, front_unet, hidden, sizes
 from unrote.lab.ambient.remedies import LEVELS, REMEDIES, run
 from unrote.lab.claims import FAILED, HELD, PARTLY
 from unrote.lab.wild_middle.gap_rules import left
@@ -120,3 +121,16 @@ def test_every_size_is_trained_as_often_on_each_picture() -> None:
     steps = {one["images"]: max(one["at"]) for one in sizes.configurations("laptop")}
     assert {steps[n] / n for n in sizes.SIZES} == {sizes.EACH}
     assert steps[sizes.MANY] == steps[300]
+
+
+def test_samples_are_drawn_to_what_they_are_noisy_copies_of_and_fresh_ones_to_neither() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(420, 1, 4, 4, generator=g) * 2 - 1
+    training, held_out, fresh = x[:20], x[20:220], x[220:]
+    noisy = training.repeat(5, 1, 1, 1) + 0.5 * torch.randn(100, 1, 4, 4, generator=g)
+    assert hidden.drawn_to(noisy, training, held_out) > 0.95
+    assert hidden.drawn_to(held_out, training, held_out) < 0.5  # its own block is never beaten
+    assert hidden.drawn_to(fresh, training, held_out) == pytest.approx(0.5, abs=0.1)
+    assert hidden.drawn_to(fresh, training, torch.cat([held_out, fresh[:7]])) == hidden.drawn_to(
+        fresh, training, held_out
+    )  # a part of a block is left out

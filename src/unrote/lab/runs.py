@@ -52,10 +52,12 @@ PLACES = {
     "ambient/front-faces": "unrote.lab.ambient.front_faces",
     "ambient/level": "unrote.lab.ambient.level",
     "ambient/sizes": "unrote.lab.ambient.sizes",
+    "ambient/hidden": "unrote.lab.ambient.hidden",
     "ambient/classes": "unrote.lab.ambient.classes",
     "ambient/leakage": "unrote.lab.ambient.leakage",
     "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
     "ambient/merging": "unrote.lab.ambient.merging",
+    "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}

@@ -66,12 +66,17 @@ def at_level(level: float, redraw: Any) -> Made:
     return lambda geometry, g: ambient(level, g, redraw)
 
 
+def at_noise(level: float) -> Made:
+    """Noisy copies alone."""
+    return lambda geometry, g: noisy_only(level, g)
+
+
 REMEDIES: dict[str, Remedy] = {
     "baseline": Remedy(),
     **{f"ambient {level:g}, levels first": Remedy(at_level(level, levels_first)) for level in LEVELS},
     **{f"ambient {level:g}, rows first": Remedy(at_level(level, rows_first)) for level in (0.25, 0.5, 1.0)},
     "ambient recommended": Remedy(lambda geometry, g: ambient(told(geometry), g)),
-    "noisy only 0.25": Remedy(lambda geometry, g: noisy_only(0.25, g)),
+    "noisy only 0.25": Remedy(at_noise(0.25)),
     "gap": Remedy(lambda geometry, g: gapped(geometry), gapped=True),
     "gap, rows dropped": Remedy(lambda geometry, g: gapped(geometry, skip), gapped=True),
     "gap + ambient recommended": Remedy(
