@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from unrote.jobs.options import (
+    AdviseOptions,
     AuditOptions,
     ClaimsOptions,
     ConvertOptions,
@@ -33,6 +34,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "AdviseOptions",
     "AuditOptions",
     "ClaimsOptions",
     "ConvertOptions",

@@ -25,6 +25,8 @@ NEAR, FAR = 2.0, 4.0
 """Factors in the number of images, or of numbers in one, up to which settings are near and from which they are far."""
 ENDLESS = 1000.0
 """A level that EDM's law exceeds once in 10^11 updates: a gap that ends there has no upper end."""
+COMPONENTS, ENOUGH = "pca:16", 64
+"""Features for the quality of samples, and held-out images from which on they are worth it."""
 LARGER: Mapping[str, Any] = {"network": "unet", "width": 64, "depth": 3}
 """The network for images that are too large for a small one, as `unrote geometry` prints it."""
 
@@ -37,6 +39,7 @@ class Yours:
         options: DATA and how it is read.
         images: N.
         shape: (C,H,W) of one.
+        fresh: held-out images, 0 where none were given.
         provenance: of the training set, as result.json holds it.
         gap: levels to leave out, three digits; None where there are none.
         ambient: noise of noisy copies, three digits; or None.
@@ -46,6 +49,7 @@ class Yours:
     options: AdviseOptions
     images: int
     shape: tuple[int, int, int]
+    fresh: int
     provenance: dict[str, Any]
     gap: tuple[float, float] | None
     ambient: float | None
@@ -86,6 +90,7 @@ def survey(options: AdviseOptions) -> Yours:
         options,
         len(images),
         images.shape,
+        0 if ground.fresh is None else len(ground.fresh),
         vars(origin(images)),
         ends,
         _three(noisy.low.value),
@@ -226,6 +231,7 @@ def comparison_options(yours: Yours) -> TrainOptions | None:
         recipe=f"baseline,gap{noisy}",
         gap=yours.gap,
         ambient=yours.ambient,
+        features=COMPONENTS if yours.fresh >= ENOUGH else None,
         out=Path("compared"),
         **network,
     )

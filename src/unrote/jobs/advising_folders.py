@@ -81,13 +81,14 @@ def _front(same: Sequence[tuple[Path, dict[str, Any]]]) -> Front:
     """One front of folders that differ in their seeds."""
     seeds: dict[Any, Path] = {}
     for folder, content in same:
-        other = seeds.setdefault(content["seed"], folder)
-        if other is not folder:
+        if content["seed"] in seeds:
+            other = printable(str(seeds[content["seed"]]))
             raise InputError(
-                f"--front {printable(str(folder))} and --front {printable(str(other))} are the same runs with the same "
+                f"--front {printable(str(folder))} and --front {other} are the same runs with the same "
                 f"seed, {content['seed']}; counted twice they would make intervals too narrow. Leave one out, or train "
                 "with another --seed."
             )
+        seeds[content["seed"]] = folder
     made = front_of(
         setting_of(same[0][1], [folder for folder, _ in same]),
         [run for _, content in same for run in _runs(content)],
