@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrote.jobs.calculators_ambient import AMBIENT
+from unrote.jobs.calculators_clock import CLOCK
 from unrote.jobs.formula import Calculator
 from unrote.jobs.formula import Formula as Formula  # noqa: PLC0414  (part of this module's words)
 
@@ -302,6 +303,7 @@ CALCULATORS = (
     ),
     Calculator("locality-bound", LocalityBoundOptions, f"{_CALM}:decay", "how far a linear denoiser looks"),
     *AMBIENT,
+    *CLOCK,
     Calculator("noise-units", NoiseUnitsOptions, f"{_EDGE}:noise_units", "one noise level in every unit"),
 )
 
