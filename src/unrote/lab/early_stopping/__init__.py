@@ -1,0 +1,1 @@
+"""Paper 002, "Bigger isn't always memorizing": when memorization starts, and what sets its clock."""
