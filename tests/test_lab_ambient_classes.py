@@ -180,10 +180,10 @@ def test_every_figure_is_drawn_of_runs_of_both_sizes_and_of_a_baseline_alone() -
         row["result"]["thresholds"] = dict.fromkeys(classes_runs.RATES, 0.9)
         row["result"] |= {"fresh": dict.fromkeys(("copies", *classes_runs.RATES), 0.1), "accuracy": 0.4}
         row["result"]["steps"] = row["configuration"]["at"]
-    assert len(classes.show(made)) == 4
+    assert len(classes.EXPERIMENT.show(made)) == 4
     alone = [row for row in made if row["configuration"]["cure"] == "baseline"]
-    assert len(classes.show(alone)) == 3
-    assert classes.show([row for row in made if row["configuration"]["cure"] != "baseline"]) == ()
+    assert len(classes.EXPERIMENT.show(alone)) == 3
+    assert classes.EXPERIMENT.show([row for row in made if row["configuration"]["cure"] != "baseline"]) == ()
 
 
 @pytest.mark.slow

@@ -54,6 +54,8 @@ PLACES = {
     "ambient/sizes": "unrote.lab.ambient.sizes",
     "ambient/hidden": "unrote.lab.ambient.hidden",
     "ambient/classes": "unrote.lab.ambient.classes",
+    "ambient/pictures": "unrote.lab.ambient.pictures",
+    "ambient/cifar": "unrote.lab.ambient.cifar",
     "ambient/leakage": "unrote.lab.ambient.leakage",
     "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
     "ambient/merging": "unrote.lab.ambient.merging",

@@ -16,7 +16,7 @@ import torch
 
 from unrote.contracts import Estimate
 from unrote.lab import ratios
-from unrote.lab.ambient.classes_figures import show
+from unrote.lab.ambient.classes_figures import shown
 from unrote.lab.ambient.classes_rules import at_equal_quality, of_size, shrinks
 from unrote.lab.ambient.classes_runs import CURES, PLAIN, run
 from unrote.lab.ambient.paper import CLASSES_OPTIONS, NETWORK
@@ -63,6 +63,7 @@ PAPER: dict[str, Any] = SMALL | {
     "test": 20,
     "network": NETWORK,
     "options": CLASSES_OPTIONS,
+    "levels": 40,
     "samples": 5000,
     "at": [40_000, 80_000],
 }
@@ -224,6 +225,6 @@ EXPERIMENT = Experiment(
     configurations=configurations,
     run=run,
     claims=CLAIMS,
-    show=show,
+    show=shown("each", "images a class"),
     sets=sets,
 )

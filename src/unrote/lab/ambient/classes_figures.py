@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -21,18 +21,24 @@ from unrote.report.plots import curves
 SHARES = ("copies", *RATES)
 
 
-def show(rows: Sequence[Row]) -> tuple[Block, ...]:
-    """Every figure that the runs at hand allow, one part for each number of images a class."""
-    sizes = sorted({row["configuration"]["each"] for row in rows})
-    parts = [(each, of_size(rows, "each", each)) for each in sizes]
-    parts = [(each, mine) for each, mine in parts if PLAIN in present(mine)]
-    if not parts:
-        return ()
-    return (
-        table(parts),
-        *by_level(parts),
-        *(Part(f"{each} images a class", (paths(mine), thresholds(mine))) for each, mine in parts),
-    )
+def shown(key: str, words: str) -> Callable[[Sequence[Row]], tuple[Block, ...]]:
+    """Every figure that the runs at hand allow, one part for each size.
+
+    Args:
+        key: of the size in configurations.
+        words: what it counts, for instance "images a class".
+    """
+
+    def show(rows: Sequence[Row]) -> tuple[Block, ...]:
+        sizes = sorted({row["configuration"][key] for row in rows})
+        parts = [(size, of_size(rows, key, size)) for size in sizes]
+        parts = [(size, mine) for size, mine in parts if PLAIN in present(mine)]
+        if not parts:
+            return ()
+        each = [Part(f"{size:,} {words}", (paths(mine), thresholds(mine))) for size, mine in parts]
+        return (table(parts, words), *by_level(parts, words), *each)
+
+    return show
 
 
 def mean(values: Sequence[float]) -> Estimate:
@@ -40,18 +46,18 @@ def mean(values: Sequence[float]) -> Estimate:
     return estimate(torch.tensor(values, dtype=torch.float64))
 
 
-def table(parts: Sequence[tuple[int, list[Row]]]) -> Table:
+def table(parts: Sequence[tuple[int, list[Row]]], words: str) -> Table:
     """Table 1: everything at the end, by number of images and remedy, and what fresh pictures get."""
     cells = []
     for each, mine in parts:
         for name in present(mine):
             shares = [mean(last(mine, name, key)) for key in SHARES]
             losses = [mean(last(mine, name, key)) for key in ("frechet", "held_out", "excess")]
-            cells.append((f"{each}: {name}", shares[0], left(mine, name, PLAIN), *shares[1:], *losses))
+            cells.append((f"{each:,}: {name}", shares[0], left(mine, name, PLAIN), *shares[1:], *losses))
         fresh = [mean([row["result"]["fresh"][key] for row in of(mine, PLAIN)]) for key in SHARES]
-        cells.append((f"{each}: fresh pictures", fresh[0], None, *fresh[1:], None, None, None))
+        cells.append((f"{each:,}: fresh pictures", fresh[0], None, *fresh[1:], None, None, None))
     columns = (
-        Column("images a class: training"),
+        Column(f"{words}: training"),
         Column("copies", quantity),
         Column("of the baseline's", quantity),
         *(Column(name, quantity) for name in RATES),
@@ -59,21 +65,21 @@ def table(parts: Sequence[tuple[int, list[Row]]]) -> Table:
         Column("held-out loss", quantity),
         Column("less training loss", quantity),
     )
-    words = (
+    caption = (
         "Table 1 in kind, at the end of training: means over seeds with 95 % intervals. Similar: samples whose nearest "
         "training picture is more similar than that of all but 10 %, 1 % or none of the fresh pictures."
     )
-    return Table(columns, tuple(cells), words)
+    return Table(columns, tuple(cells), caption)
 
 
-def by_level(parts: Sequence[tuple[int, list[Row]]]) -> tuple[Block, ...]:
+def by_level(parts: Sequence[tuple[int, list[Row]]], words: str) -> tuple[Block, ...]:
     """What each level leaves of the copies, one line for each number of images."""
     lines = []
     for each, mine in parts:
         names = [name for name in present(mine) if CURES[name] > 0]
         if names:
             found = [left(mine, name, PLAIN) for name in names]
-            lines.append(curve(f"{each} a class", [CURES[name] for name in names], found))
+            lines.append(curve(f"{each:,} {words}", [CURES[name] for name in names], found))
     if not lines:
         return ()
     return (
@@ -85,7 +91,7 @@ def by_level(parts: Sequence[tuple[int, list[Row]]]) -> tuple[Block, ...]:
             y_limits=(0, None),
             caption="What ambient training leaves of the baseline's copies, by level and number of images; 95 % "
             "intervals over seeds.",
-            alt="Copies left over the level of ambient training, one line for each number of images a class.",
+            alt="Copies left over the level of ambient training, one line for each number of images.",
         ),
     )
 

@@ -157,7 +157,7 @@ def measures(
 ) -> dict[str, float]:
     """All that is measured of a denoiser: of its samples, which cycle over the classes, and of its errors."""
     seed, label = asked["seed"], cycled(asked["samples"], asked["classes"])
-    samples = drawn(denoiser, made, label, seed)
+    samples = drawn(denoiser, made, label, seed, asked.get("levels", 18))
     copies, own = copied_within(samples, label, made)
     near = nearest_similarity(samples, made.train, features)
     found = quality(mixed(samples, 0), mixed(made.test, 1), features).distance.value
@@ -190,7 +190,7 @@ def accuracy_of(features: FeatureMap) -> float:
 def drawn(
     denoiser: Denoiser, made: Classes, label: Int[Tensor, " n"], seed: int, levels: int = 18
 ) -> Float[Tensor, "n C H W"]:
-    """Samples of given classes along EDM's levels by Heun; the same noise for every denoiser of a seed."""
+    """Samples of given classes along some of EDM's levels by Heun; the same noise for every denoiser of a seed."""
     seeds = [1_000_003 * (seed + 1) + i for i in range(len(label))]
     shape = tuple(made.train.shape[1:])
     return generate(denoiser, shape, seeds, end_at_zero(edm_levels(levels)), batch_size=256, condition=label)
