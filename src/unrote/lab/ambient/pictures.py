@@ -6,8 +6,8 @@ Fashion-MNIST; never photographs.
 
 Known before the rules were fixed, of seeds 100 and 101: the baseline copies 58 and 59 %, ambient training 40 %
 (one seed) at sigma_n = .5 and 7 and 15 % at 1. Overconfidence above sigma_n, beyond that of the much-data model:
-baseline .14 to .18, ambient .84 at sigma_n = .5 and 2.5 at 1, because just above sigma_n its outputs are wild (squared error 1, where the
-variance of pictures is .3). So what Figure 3 says of ambient training is expected to fail with this network.
+baseline .14 to .18, ambient .84 at sigma_n = .5 and 2.5 at 1, because just above sigma_n its outputs are wild (squared
+error 1, where the variance of pictures is .3). So what Figure 3 says of ambient training is expected to fail here.
 """
 
 from __future__ import annotations
