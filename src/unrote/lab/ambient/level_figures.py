@@ -30,6 +30,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
         over_levels(found, scaled=True),
         against(found),
         table(found),
+        at_levels(found),
         ways(found),
     )
 
@@ -78,12 +79,10 @@ def table(found: Sequence[Measured]) -> Table:
         Column("copies of the baseline", percent),  # type: ignore[arg-type]
         Column("crossing", quantity),
         Column("half covered", quantity),
-        Column("median distance to the nearest training picture", quantity),
+        Column("nearest picture", quantity),
         Column("sigma_n of fewest copies", quantity),
         Column("copies left there", quantity),
         Column("best at equal quality", quantity),
-        *(Column(f"left at {level:g}", quantity) for level in LEVELS),
-        *(Column(f"Frechet distance at {level:g}, over the baseline's", quantity) for level in LEVELS),
     )
     rows = tuple(
         (
@@ -95,8 +94,6 @@ def table(found: Sequence[Measured]) -> Table:
             one.fewest,
             math.exp(min(one.logs)),
             one.best,
-            *(math.exp(log) for log in one.logs),
-            *one.frechet,
         )
         for one in found
     )
