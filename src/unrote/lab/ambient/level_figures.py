@@ -97,7 +97,7 @@ def table(found: Sequence[Measured]) -> Table:
         )
         for one in found
     )
-    words = "Levels as sigma; the nearest picture is the median distance of test pictures to the nearest training picture"
+    words = "Levels as sigma; nearest picture: the median distance of test pictures to the nearest training picture"
     return Table(columns, rows, words)
 
 
