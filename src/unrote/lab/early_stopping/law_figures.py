@@ -21,7 +21,7 @@ from unrote.lab.early_stopping.law_rules import (
 )
 from unrote.lab.ratios import geometric
 from unrote.measure.estimate import estimate
-from unrote.measure.onset import over_seeds
+from unrote.measure.power_law import over_seeds
 from unrote.report.blocks import Block, Column, Table
 from unrote.report.format import percent, quantity
 from unrote.report.plots import Curve, curves

@@ -15,7 +15,7 @@ from unrote.jobs.fitting import build
 from unrote.jobs.measuring import LAW
 from unrote.lab.study import copied, from_cpu, material, network_of, quality, samples_of
 from unrote.lab.wild_middle.gap_runs import measured_in
-from unrote.measure.onset import relative_gap
+from unrote.measure.gaps import relative_gap
 from unrote.train.loop import Options, train
 from unrote.train.probe import Probe, probe_of
 from unrote.train.recipe import baseline
