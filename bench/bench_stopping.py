@@ -16,7 +16,7 @@ from bench_training import denoiser, digits
 from torch import Tensor, nn
 
 from unrote.contracts import Examples
-from unrote.measure.onset import relative_gap
+from unrote.measure.gaps import relative_gap
 from unrote.noise.levels import LogNormal
 from unrote.train.loop import Options, train
 from unrote.train.probe import probe_of

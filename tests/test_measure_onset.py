@@ -11,23 +11,21 @@ from scipy.stats import t as student
 
 from unrote.contracts import InputError
 from unrote.measure.estimate import newcombe
+from unrote.measure.gaps import difference, excess, relative_gap
 from unrote.measure.onset import (
     Onset,
     at_step,
     before,
     copy_onset,
     copy_onset_interval,
-    difference,
-    excess,
     gap_onset,
     gap_onsets,
     in_log_steps,
     in_steps,
     not_reached,
-    over_seeds,
-    relative_gap,
     sure_copy_onset,
 )
+from unrote.measure.power_law import over_seeds
 
 STEPS = [2**k for k in range(4, 14)]
 

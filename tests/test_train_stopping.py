@@ -14,7 +14,8 @@ from torch import Tensor
 from unrote.contracts import Estimate, Examples, InputError
 from unrote.denoise.compose import Precondition, edm
 from unrote.denoise.networks import build_mlp
-from unrote.measure.onset import gap_onset, relative_gap
+from unrote.measure.gaps import relative_gap
+from unrote.measure.onset import gap_onset
 from unrote.noise.levels import LogNormal
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, save
 from unrote.train.loop import Options, train

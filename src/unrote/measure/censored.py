@@ -1,7 +1,7 @@
 """Linear regression with normal residuals in which some values are known only as bounds: exact, at least, at most.
 
-Maximum likelihood, with intervals that are Student's where every value is exact. `onset.over_seeds` and
-`power_law` are this on the logarithm of training steps.
+Maximum likelihood, with intervals that are Student's where every value is exact. `power_law` is
+this on the logarithm of training steps.
 """
 
 from __future__ import annotations

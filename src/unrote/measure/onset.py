@@ -12,19 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unrote.contracts import Estimate, InputError
-from unrote.measure.censored import AT_LEAST, AT_MOST, EXACT, Observed, coefficient_interval, fit
-from unrote.measure.estimate import newcombe, normal_quantile, student_quantile
+from unrote.measure.estimate import newcombe, normal_quantile
+from unrote.measure.gaps import Gap, difference
 
 Numbers = Sequence[float | int]
-
-Gap = Callable[[Tensor, Tensor], Tensor]
-"""(training loss (T,), validation loss (T,)) -> how far they are apart (T,)."""
 
 Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(step before, step after, share of the way in between) -> the step there."""
@@ -99,55 +95,6 @@ def in_steps(
 ) -> Float[Tensor, "*n"]:
     """Between two steps on the linear axis: before + share (after - before)."""
     return before + share * (after - before)
-
-
-def difference(train: Float[Tensor, " T"], validation: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
-    """L_val - L_train, the paper's gap, in units of the loss."""
-    return validation - train
-
-
-def excess(train: Float[Tensor, " T"], validation: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
-    """L_val / L_train - 1: by what share the validation loss is above the training loss."""
-    return validation / train - 1
-
-
-def relative_gap(
-    train: Float[Tensor, " n"], validation: Float[Tensor, " n"], confidence: float = 0.95
-) -> Estimate:
-    """By what share the validation loss is above the training loss, from losses in pairs with the same noise.
-
-    r = v / t - 1 with the means t and v; log(1 + r) +- t_{n-1} s / sqrt(n), s the standard deviation of
-    v_i / v - t_i / t: what the two losses of a pair have in common, levels and noise, cancels.
-
-    Args:
-        train: losses of training examples (n,), positive in the mean.
-        validation: losses of validation examples (n,), the i-th under the level and noise of the i-th training loss.
-        confidence: between 0 and 1.
-
-    Raises:
-        InputError: for less than two pairs, losses whose means are not positive and finite, or a confidence outside
-            (0, 1).
-
-    Source: the delta method on the logarithm of a ratio of means.
-    """
-    n = len(train)
-    if len(validation) != n or n < 2:
-        raise InputError(
-            f"A gap between losses needs at least two pairs, got {n} training and {len(validation)} validation losses; "
-            "give one loss for each example, pair by pair under the same noise."
-        )
-    means = [float(losses.double().mean()) for losses in (train, validation)]
-    if not all(0 < mean < math.inf for mean in means):
-        raise InputError(
-            f"The mean losses are {means[0]:.4g} on training and {means[1]:.4g} on validation examples; a relative gap "
-            "needs positive, finite ones. A loss that may be negative, such as a likelihood, has only a difference."
-        )
-    apart = validation.double() / means[1] - train.double() / means[0]
-    half = student_quantile(n - 1, confidence) * float(apart.std()) / math.sqrt(n)
-    centre = math.log(means[1] / means[0])
-    # An overflow far above any threshold: exp stays finite.
-    low, high = (math.expm1(min(end, 700.0)) for end in (centre - half, centre + half))
-    return Estimate(math.expm1(centre), low, high, n)
 
 
 def gap_onset(
@@ -268,7 +215,7 @@ def copy_onset_interval(
     """The onset of copies in one run with the interval that its finite numbers of samples give.
 
     Counts are drawn again, k' ~ Bin(n, k / n) at every step, the onset is taken of each set of them, and the ends are
-    the (1 -+ confidence)/2 quantiles. This says nothing of other runs: see `over_seeds`.
+    the (1 -+ confidence)/2 quantiles. This says nothing of other runs: see `unrote.measure.power_law.over_seeds`.
 
     Args:
         steps, threshold, between: as for `copy_onset`.
@@ -304,66 +251,6 @@ def copy_onset_interval(
     )
     value = _onset(step, seen, seen >= threshold, threshold, between).value
     return Estimate(value, _finite(low), _finite(high), int(total.min()))
-
-
-def over_seeds(onsets: Sequence[Onset], confidence: float = 0.95) -> Estimate:
-    """The typical onset of runs that differ in their seed, censored ones included.
-
-    exp of mu in log tau ~ N(mu, s^2), of greatest likelihood, with the interval of its profile. Where all are known
-    this is the geometric mean with Student's interval on logarithms.
-
-    Args:
-        onsets: one for each run.
-        confidence: between 0 and 1.
-
-    Returns:
-        The step; n is the number of runs. With one known onset the ends are None. With none there is no value: if none
-        was reached, more than half of all runs last longer than the shortest here, which is `low` where enough runs
-        say so, 2^-n <= 1 - confidence; likewise `high` if all came before the first measured step.
-
-    Raises:
-        InputError: if there is no onset, or for a confidence outside (0, 1).
-    """
-    normal_quantile(confidence)
-    if not onsets:
-        raise InputError("There is no onset to take a mean of; give one for each run, reached or not.")
-    observed = in_logs(onsets, np.ones((len(onsets), 1)))
-    n = len(onsets)
-    if observed.exact == 0:
-        sure = 2.0**-n <= 1 - confidence
-        low = min(onset.low for onset in onsets)
-        high = max(onset.high for onset in onsets)
-        return Estimate(
-            None, low if sure and low > 0 else None, high if sure and high < math.inf else None, n
-        )
-    low_log, high_log = coefficient_interval(observed, 0, confidence)
-    return Estimate(
-        math.exp(fit(observed).beta[0]),
-        None if low_log is None else math.exp(low_log),
-        None if high_log is None else math.exp(high_log),
-        n,
-    )
-
-
-def in_logs(onsets: Sequence[Onset], design: Float[np.ndarray, "n p"]) -> Observed:
-    """Onsets as values of a regression: log tau where it is known, else the bound.
-
-    Args:
-        onsets: n of them.
-        design: one row for each.
-    """
-    value = [_bound(onset) for onset in onsets]
-    known = [
-        EXACT if onset.value is not None else AT_MOST if onset.high < math.inf else AT_LEAST
-        for onset in onsets
-    ]
-    return Observed(design, np.log(np.array(value, dtype=float)), np.array(known, dtype=np.int64))
-
-
-def _bound(onset: Onset) -> float:
-    if onset.value is not None:
-        return onset.value
-    return onset.high if onset.high < math.inf else onset.low
 
 
 def _onset(step: Tensor, values: Tensor, passed: Tensor, threshold: float, between: Between) -> Onset:

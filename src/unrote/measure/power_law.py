@@ -15,9 +15,18 @@ import torch
 from jaxtyping import Float
 
 from unrote.contracts import Estimate, InputError
-from unrote.measure.censored import Observed, coefficient_interval, deviation, fit, inflation
+from unrote.measure.censored import (
+    AT_LEAST,
+    AT_MOST,
+    EXACT,
+    Observed,
+    coefficient_interval,
+    deviation,
+    fit,
+    inflation,
+)
 from unrote.measure.estimate import normal_quantile, quantiles, student_quantile
-from unrote.measure.onset import Numbers, Onset, in_logs, over_seeds
+from unrote.measure.onset import Numbers, Onset
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,45 @@ class HeldOut:
     factor: Estimate
     covered: Estimate
     extrapolated: bool
+
+
+def over_seeds(onsets: Sequence[Onset], confidence: float = 0.95) -> Estimate:
+    """The typical onset of runs that differ in their seed, censored ones included.
+
+    exp of mu in log tau ~ N(mu, s^2), of greatest likelihood, with the interval of its profile. Where all are known
+    this is the geometric mean with Student's interval on logarithms.
+
+    Args:
+        onsets: one for each run.
+        confidence: between 0 and 1.
+
+    Returns:
+        The step; n is the number of runs. With one known onset the ends are None. With none there is no value: if none
+        was reached, more than half of all runs last longer than the shortest here, which is `low` where enough runs
+        say so, 2^-n <= 1 - confidence; likewise `high` if all came before the first measured step.
+
+    Raises:
+        InputError: if there is no onset, or for a confidence outside (0, 1).
+    """
+    normal_quantile(confidence)
+    if not onsets:
+        raise InputError("There is no onset to take a mean of; give one for each run, reached or not.")
+    observed = _in_logs(onsets, np.ones((len(onsets), 1)))
+    n = len(onsets)
+    if observed.exact == 0:
+        sure = 2.0**-n <= 1 - confidence
+        low = min(onset.low for onset in onsets)
+        high = max(onset.high for onset in onsets)
+        return Estimate(
+            None, low if sure and low > 0 else None, high if sure and high < math.inf else None, n
+        )
+    low_log, high_log = coefficient_interval(observed, 0, confidence)
+    return Estimate(
+        math.exp(fit(observed).beta[0]),
+        None if low_log is None else math.exp(low_log),
+        None if high_log is None else math.exp(high_log),
+        n,
+    )
 
 
 def fit_power_law(sizes: Numbers, onsets: Sequence[Onset], confidence: float = 0.95) -> PowerLaw:
@@ -198,6 +246,27 @@ def resampled_exponent(
     return Estimate(float(fit(observed).beta[1]), low, high, observed.exact)
 
 
+def _in_logs(onsets: Sequence[Onset], design: Float[np.ndarray, "n p"]) -> Observed:
+    """Onsets as values of a regression: log tau where it is known, else the bound.
+
+    Args:
+        onsets: n of them.
+        design: one row for each.
+    """
+    value = [_bound(onset) for onset in onsets]
+    known = [
+        EXACT if onset.value is not None else AT_MOST if onset.high < math.inf else AT_LEAST
+        for onset in onsets
+    ]
+    return Observed(design, np.log(np.array(value, dtype=float)), np.array(known, dtype=np.int64))
+
+
+def _bound(onset: Onset) -> float:
+    if onset.value is not None:
+        return onset.value
+    return onset.high if onset.high < math.inf else onset.low
+
+
 def _predicted(law: PowerLaw, size: float | int, confidence: float, runs: float) -> Estimate:
     normal_quantile(confidence)
     _check_sizes([size])
@@ -252,7 +321,7 @@ def _observed(sizes: Numbers, onsets: Sequence[Onset]) -> Observed:
         )
     logs = np.log(np.array([float(p) for p in sizes]))
     design: Float[np.ndarray, "n 2"] = np.column_stack([np.ones(len(logs)), logs])
-    return in_logs(onsets, design)
+    return _in_logs(onsets, design)
 
 
 def _check_sizes(sizes: Numbers) -> None:

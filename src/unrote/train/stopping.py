@@ -21,7 +21,7 @@ from torch import Tensor
 from unrote.contracts import Estimate, InputError
 
 Gap = Callable[[Tensor, Tensor], Estimate]
-"""(training losses (n,), validation losses (n,), in pairs) -> the relative gap, as `measure.onset.relative_gap`."""
+"""(training losses (n,), validation losses (n,), in pairs) -> the relative gap, as `measure.gaps.relative_gap`."""
 
 When = Callable[[Sequence[int], int], bool]
 """(steps checked so far, this step) -> whether it is time for a check."""
@@ -115,7 +115,7 @@ class EarlyStopping:
     The gap belongs to the weights whose losses are given: averaged weights lag behind raw ones.
 
     Args:
-        gap: losses in pairs -> relative gap with its interval; `unrote.measure.onset.relative_gap`.
+        gap: losses in pairs -> relative gap with its interval; `unrote.measure.gaps.relative_gap`.
         threshold: relative gap above which there is memorization.
         when: which steps are due; `affordable(probe.rows, batch_size)`.
         keep: called with the step, to save it; if it fails, so does the update, and the one before stays.
