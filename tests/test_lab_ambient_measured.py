@@ -8,10 +8,18 @@ import pytest
 import tyro
 
 from unrote.jobs import TrainOptions
-from unrote.jobs.advising import choose, copies_below
+from unrote.jobs.advising import choose, copies_below, front_of
 from unrote.jobs.advising_data import command, training_options
 from unrote.lab.ambient import measured
-from unrote.lab.ambient.measured import EXPERIMENTS, readable, treatment_of
+from unrote.lab.ambient.measured import (
+    EXPERIMENTS,
+    readable,
+    run_of,
+    setting_key,
+    setting_of,
+    treatment_of,
+    usual,
+)
 from unrote.lab.ambient.remedies import REMEDIES
 from unrote.lab.runs import experiment, recorded
 from unrote.lab.wild_middle.gap_cures import CURES, MUCH
@@ -33,7 +41,34 @@ def test_every_remedy_of_the_experiments_is_read(cure) -> None:
     assert not done.only_python, name
     assert (done.gap is not None) == ("gap" in done.recipe.split("+"))
     assert (done.ambient is not None) == bool({"ambient", "noisy-only"} & set(done.recipe.split("+")))
-    assert done.hides == ("noisy only" in cure)
+    assert done.hides == ("noisy only" in cure or "masking" in cure)
+
+
+def test_runs_at_one_level_and_one_step_take_the_usual_form() -> None:
+    asked = {
+        "pictures": {"set": "digits", "class": None, "side": 8, "images": 32, "test": 500},
+        "network": {"kind": "unet", "channels": [16, 32], "layers": 1},
+        "training": {"batch_size": 32, "learning_rate": 2e-3, "warmup_steps": 100, "ema_decay": 0.995},
+        "steps": 1000,
+        "samples": 1024,
+        "level": None,
+        "seed": 0,
+    }
+
+    def at(level: float | None, copies: float) -> dict:
+        return usual(
+            {"configuration": asked | {"level": level}, "result": {"copies": copies, "frechet": 2.0}}
+        )
+
+    rows = [at(None, 0.5), at(0.5, 0.25)]
+    assert all(map(readable, rows))
+    assert setting_key(rows[0]) == setting_key(rows[1])
+    front = front_of(setting_of(rows, ["ambient/level"]), [run_of(one) for one in rows])
+    assert [(p.name, p.copies.value) for p in front.points] == [
+        ("baseline", 0.5),
+        ("ambient 0.5 by levels first", 0.25),
+    ]
+    assert usual(row("gap")) == row("gap")
 
 
 def test_one_remedy_has_one_name_in_all_experiments() -> None:
@@ -43,6 +78,8 @@ def test_one_remedy_has_one_name_in_all_experiments() -> None:
     assert (name, done.recipe) == ("gap + dummy class", "gap+dummy")
     name, done = treatment_of(row("ambient 1, levels first"))
     assert (name, done.more) == ("ambient 1 by levels first", (("ambient_rule", "levels-first"),))
+    name, done = treatment_of(row("dropout + ambient 0.5, rows first"))
+    assert (name, done.recipe, done.more) == ("dropout 0.3 + ambient 0.5", "ambient", (("dropout", 0.3),))
     name, done = treatment_of(row("a new one"))
     assert (name, done.only_python) == ("a new one", "'a new one' is spelled in Python alone")
 

@@ -8,27 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from unrote.contracts import InputError
-from unrote.jobs.advising_data import (
-    Yours,
-    command,
-    comparison_options,
-    distance,
-    how_far,
-    survey,
-    training_options,
-)
+from unrote.jobs.advising_answers import Answer, answer_of, columned, line
+from unrote.jobs.advising_data import Yours, command, comparison_options, distance, survey
 from unrote.jobs.advising_folders import read_fronts
 from unrote.jobs.advising_fronts import HIDES, Front, Point, Run, Setting, Treatment, front_of
-from unrote.jobs.advising_rule import (
-    Choice,
-    Constraint,
-    bare_quantity,
-    bare_ratio,
-    choose,
-    copies_below,
-    table_rows,
-    worse_by,
-)
+from unrote.jobs.advising_rule import Constraint, choose, copies_below, worse_by
 from unrote.jobs.checking import check_apart
 from unrote.jobs.options import AdviseOptions
 from unrote.jobs.output import check_free, document, settings_of, workspace, write_document
@@ -54,53 +38,6 @@ COPIES = 0.01
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one front says.
-
-    Args:
-        choice: what the rule made of it.
-        command: what to run, or None.
-        no_command: why there is none.
-        far: how far the setting is from the user's data, in words; empty where none is given.
-    """
-
-    choice: Choice
-    command: str | None
-    no_command: str
-    far: str
-
-    def notes(self) -> tuple[str, ...]:
-        """What weakens the answer, most important first."""
-        parts = [self.far, *self.choice.cautions(), self.no_command, hidden_note(self.choice)]
-        point = self.choice.point
-        if self.command is not None and point is not None and point.stopped:
-            parts.append(
-                f"Step {point.step:,} was measured on {self.choice.front.setting.data}. On other data copying starts "
-                "at other steps: watch the copies that `unrote train` counts on its way."
-            )
-        return tuple(part for part in parts if part)
-
-    def lines(self) -> list[str]:
-        """The answer in full, for a terminal."""
-        front = self.choice.front
-        rows = [("", "", "copies", front.setting.measure, "of the baseline's", ""), *table_rows(self.choice)]
-        widths = [max(len(row[k]) for row in rows) for k in range(5)]
-        table = [
-            "  "
-            + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]).rstrip()
-            for row in rows
-        ]
-        return [
-            front.title,
-            f"  {self.choice.sentence()}",
-            *([f"  {self.command}"] if self.command else []),
-            "",
-            *table,
-            *(f"  note: {note}" for note in self.notes()),
-        ]
-
-
-@dataclass(frozen=True)
 class Advice:
     """What all fronts say about one constraint.
 
@@ -122,21 +59,45 @@ class Advice:
         """The content of result.json."""
         return self.content
 
+    @property
+    def full(self) -> int:
+        """How many answers, from the first, are given in full: the user's own fronts, or the nearest to his data."""
+        own = sum(answer.choice.front.setting.sha256 is not None for answer in self.answers)
+        return max(own, 1) if self.yours is not None else own
+
     def summary(self) -> str:
-        """The answers: in full, or only that of the nearest setting in full where data is given."""
-        full = self.answers if self.yours is None else self.answers[:1]
+        """The answers that count in full, the others in a table with a line for each setting."""
         lines = [f"Asked: {self.constraint.asked}. All numbers were measured; 95 % intervals.", ""]
         if self.yours is not None:
             lines += [self.yours.sentence(), ""]
-        for answer in full:
+        for answer in self.answers[: self.full]:
             lines += [*answer.lines(), ""]
-        for answer in self.answers[len(full) :]:
-            lines += [answer.choice.front.title, f"  {answer.choice.sentence()}", ""]
+        others = self.answers[self.full :]
+        if others:
+            lines += [
+                *columned(
+                    [("measured on", "choice", "copies", "of the baseline's quality"), *map(line, others)]
+                ),
+                "",
+            ]
+        for answer in others if self.yours is None else ():
+            point = answer.choice.point
+            if answer.command and point is not None:
+                levels = point.treatment.levels()
+                said = f"{answer.command}  # {levels}" if levels else answer.command
+                lines.append(f"  {answer.choice.front.setting.data}: {said}")
+        unseen = dict.fromkeys(p.remedy for answer in others for p in answer.choice.hidden)
+        if unseen and self.yours is None:
+            lines += ["", f"Not considered: {'; '.join(unseen)}. {HIDES}"]
         compare = self.content["results"]["measure"]
-        lines += (
-            [f"To measure a front of your own, and ask again with --front: {compare}", ""] if compare else []
-        )
-        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
+        if compare:
+            lines += [f"To measure a front of your own, and ask again with --front: {compare}"]
+        elif self.yours is None:
+            lines += [
+                "",
+                "With --train DATA the setting nearest to yours comes first, with levels of your data.",
+            ]
+        return "\n".join([*lines, "", f"report: {self.out / 'report.html'}"])
 
 
 def advise(options: AdviseOptions, measured: Sequence[Front] = ()) -> Advice:
@@ -212,30 +173,6 @@ def check_use(options: AdviseOptions) -> None:
                 f"--{flag.replace('_', '-')} would be ignored without --train, the training set that is asked about; "
                 "give both, or leave it out."
             )
-
-
-def answer_of(choice: Choice, yours: Yours | None) -> Answer:
-    """A choice with its command, where the flags of `unrote train` spell it."""
-    far = "" if yours is None else how_far(choice.front, yours)
-    if choice.point is None:
-        return Answer(choice, None, "", far)
-    try:
-        asked = training_options(choice.front, choice.point, yours)
-    except InputError as error:
-        return Answer(choice, None, str(error), far)
-    return Answer(choice, command(asked), "", far)
-
-
-def hidden_note(choice: Choice) -> str:
-    """The points that are not considered, with the reason; empty where there are none."""
-    ends = [p for p in choice.hidden if not p.stopped]
-    if not ends:
-        return ""
-    measure = choice.front.setting.measure
-    some = "; ".join(
-        f"{p.name} (copies {bare_ratio(p.copies)}, {measure} {bare_quantity(p.quality)})" for p in ends
-    )
-    return f"Not considered: {some}. {HIDES}"
 
 
 def results_of(constraint: Constraint, answers: Sequence[Answer], yours: Yours | None) -> dict[str, Any]:

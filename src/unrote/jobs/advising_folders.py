@@ -15,8 +15,8 @@ from unrote.jobs.cures import FLAGS, parts_of
 from unrote.jobs.options import TrainOptions
 from unrote.sweeps import key_of
 
-HIDING = "noisy-only"
-"""The part of a recipe whose copies a rule by distance does not see."""
+HIDING = {"noisy-only", "masking"}
+"""Parts of a recipe whose copies a rule by distance does not see."""
 OWN = {"recipe", *FLAGS}
 """Options that belong to one recipe, not to the setting."""
 ASIDE = {"device", "steps", "stop_early"}
@@ -166,5 +166,5 @@ def treatment_of(recipe: str, settings: Mapping[str, Any]) -> Treatment:
         None if gap is None else (gap[0], gap[1]),
         noisy,
         tuple((flag, value) for flag, value in own.items() if value != default[flag]),
-        hides=HIDING in parts,
+        hides=bool(HIDING & parts),
     )

@@ -18,9 +18,10 @@ BASELINE = "baseline"
 FEW = 5
 """Seeds below which nothing is said about training."""
 HIDES = (
-    "Samples of a model that learned from noisy copies alone keep about as much noise as the copies had, and a copy "
-    "with noise is too far from its source for a rule that counts by distance. Few copies by that rule are no evidence "
-    "that little was learned by heart, so this is not recommended on the copy ratio."
+    "Samples of a model that learned from noisy copies alone keep about as much noise as the copies had, and those of "
+    "one that learned from images with hidden pixels are blurred there. A copy with noise or blur is too far from its "
+    "source for a rule that counts by distance: few copies by that rule are no evidence that little was learned by "
+    "heart, so neither is recommended on the copy ratio."
 )
 
 

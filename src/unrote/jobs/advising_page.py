@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unrote.contracts import Estimate
+from unrote.jobs.advising_answers import Answer, line
 from unrote.jobs.advising_fronts import BASELINE, Front, Point, spelled
 from unrote.jobs.advising_rule import Choice, bare_quantity, bare_ratio, plainly
 from unrote.jobs.audit_page import settings_blocks
@@ -14,8 +15,10 @@ from unrote.report.canvas import Line
 from unrote.report.format import percent
 
 if TYPE_CHECKING:
-    from unrote.jobs.advising import Advice, Answer
+    from unrote.jobs.advising import Advice
 
+DRAWN = 2
+"""Fronts that are drawn at least; a drawing takes a third of a second."""
 LINES = 6
 """Remedies that are drawn at most."""
 READING = (
@@ -32,13 +35,18 @@ READING = (
 
 def advice_page(made: Advice) -> blocks.Page:
     """The whole page."""
-    sections = [blocks.Section(a.choice.front.setting.data.capitalize(), _front(a)) for a in made.answers]
+    drawn = max(DRAWN, made.full)
+    sections = [
+        blocks.Section(a.choice.front.setting.data.capitalize(), _front(a, i < drawn))
+        for i, a in enumerate(made.answers)
+    ]
     commands = _commands(made)
     return blocks.Page(
         title="Advice",
         lead=f"Asked: {made.constraint.asked}",
         verdict=_verdict(made),
         sections=(
+            *((blocks.Section("All settings", (_settings(made),)),) if len(made.answers) > 1 else ()),
             *((blocks.Section("What to run", commands),) if commands else ()),
             *sections,
             blocks.Section("How it was chosen", (blocks.Text(READING),)),
@@ -58,7 +66,7 @@ def _verdict(made: Advice) -> blocks.Verdict:
             f"{some} of {len(made.answers)} measured settings a remedy is surely within the constraint. Add --train "
             "DATA to see which setting is nearest to yours."
         )
-        details = tuple(f"{a.choice.front.title}. {a.choice.sentence()}" for a in made.answers)
+        details = tuple(f"{a.choice.front.title}. {a.choice.sentence()}" for a in made.answers[:DRAWN])
         return blocks.Verdict(sentence, blocks.Tone.NEUTRAL, details)
     point = first.choice.point
     tone = blocks.Tone.NEUTRAL if first.choice.chosen is not None else blocks.Tone.CAUTION
@@ -97,14 +105,22 @@ def _commands(made: Advice) -> tuple[blocks.Block, ...]:
     return tuple(found)
 
 
-def _front(answer: Answer) -> tuple[blocks.Block, ...]:
+def _settings(made: Advice) -> blocks.Table:
+    """Every front in a line."""
+    columns = tuple(map(blocks.Column, ("measured on", "choice", "copies", "of the baseline's quality")))
+    return blocks.Table(
+        columns, tuple(map(line, made.answers)), f"What is chosen for {made.constraint.asked}"
+    )
+
+
+def _front(answer: Answer, drawn: bool) -> tuple[blocks.Block, ...]:
     """One front: where it was measured, the drawing, the points."""
     choice, setting = answer.choice, answer.choice.front.setting
     gap = "" if setting.gap is None else f" The recommended gap there: {spelled(*setting.gap)}."
     return (
         blocks.Text((f"{choice.front.title}; {setting.source}.{gap}", choice.sentence())),
         blocks.Notes(answer.notes()),
-        drawing(choice),
+        *((drawing(choice),) if drawn else ()),
         _table(
             choice,
             list(choice.pareto),

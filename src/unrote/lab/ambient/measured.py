@@ -1,7 +1,8 @@
 """Fronts out of the ledger: every recorded run of remedies side by side, pooled over seeds by setting.
 
 Rows are those of `ambient/front` and `wild_middle/gap`: a configuration with its "cure", and lists of copies and of
-Frechet distances by step. Experiments that have no recorded runs yet, or whose rows have another form, add nothing.
+Frechet distances by step; those of `ambient/level`, at one level and one step each, are brought to that form.
+Experiments that have no recorded runs yet, or whose rows have another form, add nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ EXPERIMENTS = (
     "ambient/front-unet",
     "ambient/front-faces",
     "ambient/sizes",
+    "ambient/level",
 )
 """Experiments whose runs are fronts, where they are known and recorded."""
 ASIDE = (MUCH,)
@@ -40,6 +42,8 @@ NAMES = {
     "templates": "digits in random colours",
 }
 """Picture sets in words."""
+COLOURED = ("cifar10", "cifar10_cars", "tiny_imagenet_32", "templates")
+"""Picture sets with three channels."""
 PYTHON = (
     "copies are drawn by levels first, as the authors' program does, which no flag of `unrote train` asks for"
 )
@@ -58,7 +62,7 @@ def measured(names: Sequence[str] = EXPERIMENTS) -> tuple[Front, ...]:
         if name not in PLACES:
             continue
         rows, _ = recorded(experiment(name))
-        for row in rows:
+        for row in map(usual, rows):
             if readable(row):
                 sources.setdefault(setting_key(row), []).append((name, row))
     fronts = []
@@ -68,6 +72,26 @@ def measured(names: Sequence[str] = EXPERIMENTS) -> tuple[Front, ...]:
         made = front_of(setting_of(rows, dict.fromkeys(name for name, _ in found)), runs)
         fronts += [] if made is None else [made]
     return tuple(fronts)
+
+
+def usual(row: Row) -> Row:
+    """A run at one level and one step in the form of the others; other rows as they are."""
+    asked, result = row["configuration"], row["result"]
+    if not {"pictures", "training", "level", "steps"} <= set(asked):
+        return row
+    training, level = asked["training"], asked["level"]
+    configuration = {
+        **asked["pictures"],
+        "network": asked["network"],
+        "batch": training["batch_size"],
+        "learning_rate": training["learning_rate"],
+        "ema": training["ema_decay"],
+        "cure": "baseline" if level is None else f"ambient {level:g}, levels first",
+        "seed": asked["seed"],
+        "samples": asked["samples"],
+    }
+    lists = {"steps": [asked["steps"]], "copies": [result["copies"]], "frechet": [result["frechet"]]}
+    return {"configuration": configuration, "result": lists}
 
 
 def readable(row: Row) -> bool:
@@ -100,9 +124,8 @@ def setting_of(rows: Sequence[Row], names: Sequence[str] | Mapping[str, Any]) ->
     """The setting that some runs share."""
     asked, steps = rows[0]["configuration"], max(rows[0]["result"]["steps"])
     side, images = asked["side"], asked["images"]
-    shape = next((r["result"]["pairs"]["shape"] for r in rows if r["result"].get("pairs")), [1, side, side])
     network = network_of(asked["network"])
-    gaps = [row["result"]["gap"] for row in rows if treatment_of(row)[0] == "gap"]
+    gaps = [r["result"]["gap"] for r in rows if treatment_of(r)[0].split(" + ")[0] in RECOMMENDED]
     gap = (middle([low for low, _ in gaps]), middle([high for _, high in gaps])) if gaps else None
     said = NAMES.get(asked["set"], asked["set"])
     kind = "" if asked.get("class") is None else f", class {asked['class']}"
@@ -110,7 +133,7 @@ def setting_of(rows: Sequence[Row], names: Sequence[str] | Mapping[str, Any]) ->
     return Setting(
         f"{images:,} {said}{kind} of {side}x{side}{mirrored}",
         images,
-        (shape[0], shape[1], shape[2]),
+        (3 if asked["set"] in COLOURED else 1, side, side),
         asked["network"]["kind"],
         described(network),
         steps,
@@ -212,7 +235,7 @@ def _dummy(found: re.Match[str], row: Row) -> tuple[str, Treatment]:
 
 def _masking(found: re.Match[str], row: Row) -> tuple[str, Treatment]:
     hidden = float(found[1])
-    return f"masking {hidden:g}", Treatment("masking", more=(("hidden", hidden),))
+    return f"masking {hidden:g}", Treatment("masking", more=(("hidden", hidden),), hides=True)
 
 
 def _flip(found: re.Match[str], row: Row) -> tuple[str, Treatment]:
@@ -226,6 +249,8 @@ def _option(found: re.Match[str], row: Row) -> tuple[str, Treatment]:
     return f"{found[0]} {more[0][1]:g}", Treatment(more=more)
 
 
+RECOMMENDED = ("gap", "gap, rows dropped")
+"""Names for users of the gap that the geometry recommends."""
 WORDS = {
     "recommended": "gap",
     "below": "gap below the recommended one",
