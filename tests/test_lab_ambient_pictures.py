@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unrote.denoise.ambient import AmbientOptimum
 from unrote.denoise.exact import Empirical
 from unrote.lab import study
 from unrote.lab.ambient import pictures
@@ -74,6 +75,21 @@ def test_an_optimum_of_few_pictures_ventures_more_than_one_of_many() -> None:
     assert most > 0.3
 
 
+def test_the_exact_ambient_optimum_is_no_blurry_picture() -> None:
+    made = study.material({"set": "digits", "class": None, "side": 8, "images": 32, "test": 200}, 0)
+    twins = made.train + torch.randn(made.train.shape, generator=torch.Generator().manual_seed(1))
+    levels, middle = torch.tensor([1.2, 2.0, 5.0]), made.many.mean(0)
+    ours, plain = (
+        [
+            pictures.overconfidence(out, made.test, middle)
+            for out in pictures.at_levels(one, made.test, levels, 0)
+        ]
+        for one in (AmbientOptimum(twins, 1.0), Empirical(made.train))
+    )
+    assert all(a > 5 * b for a, b in zip(ours, plain, strict=True))
+    assert ours == sorted(ours, reverse=True)  # without bound towards sigma_n
+
+
 def test_all_denoisers_see_the_same_noise() -> None:
     x0 = torch.zeros(3, 1, 4, 4)
     levels = torch.tensor([0.5, 2.0])
@@ -138,7 +154,7 @@ def test_a_short_run_shows_what_it_measured() -> None:
     kept = row["result"]["shown"]
     made = study.material(asked, asked["seed"])
     assert torch.equal(read(kept["clean"][0], kept["shape"]), study.as_pixels(made.test[:1])[0])
-    assert list(kept["columns"]) == ["with noise", *NAMES]
+    assert list(kept["columns"]) == ["noised", *NAMES]
     assert row["result"]["copies"][BEST][0] == 1.0  # the optimum at a low level returns a training picture
     assert row["result"]["samples"][PLAIN]["pairs"] is not None
     assert len(pictures.show([row])) == 2

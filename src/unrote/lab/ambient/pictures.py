@@ -186,7 +186,7 @@ def shown(denoisers: Mapping[str, Denoiser], made: Material, seed: int) -> dict[
         """The state itself, pressed into the scale of pictures."""
         return x / (1 + 2 * sigma[:, None, None, None])
 
-    columns = {"with noise": noise, **denoisers}
+    columns = {"noised": noise, **denoisers}
     return {
         "levels": list(SHOWN_LEVELS),
         "shape": list(clean.shape[1:]),
