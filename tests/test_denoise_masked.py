@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unrote.contracts import InputError
 from unrote.denoise.compose import Precondition, edm, vp_eps, vp_v
-from unrote.denoise.masked import MaskedPrecondition, UnderMask, sampling_masks
+from unrote.denoise.masked import MaskedPrecondition, UnderMask, UnderMasks, sampling_masks
 from unrote.denoise.networks import MLP, UNet
 from unrote.noise.levels import edm_levels, end_at_zero
 from unrote.sample.steps import generate, seeded
@@ -61,6 +61,27 @@ def test_one_mask_for_all_is_that_mask_for_each():
     told = UnderMask(MaskedPrecondition(Wavy(), edm(0.5)), (numbers(1, 1, 3, 4, seed=3) > 0).double())
     x, sigma = numbers(5, *SHAPE), torch.full((5,), 0.7, dtype=torch.float64)
     assert torch.equal(told(x, sigma), told(x, sigma, told.mask.expand(5, 1, 3, 4)))
+
+
+def test_numbers_stand_for_masks_and_labels():
+    """Row i of any batch is what one mask and one label for all give, where these are its own."""
+    g = torch.Generator().manual_seed(0)
+    network = MLP(16, 1).build((3, 3, 4), 5, g)
+    nn.init.normal_(network.last.weight, generator=g)
+    masked = MaskedPrecondition(network, edm(0.5)).double().eval()
+    masks = sampling_masks(6, SHAPE, 0.5, 0.1, seeded(range(6)))
+    label = torch.tensor([4, 3, 2, 1, 0, 4])
+    x, sigma = numbers(4, *SHAPE), torch.full((4,), 0.7, dtype=torch.float64)
+    which = torch.tensor([5, 0, 0, 3])
+    told = UnderMasks(masked, masks, label)(x, sigma, which)
+    for row, i in enumerate(which.tolist()):
+        alone = UnderMask(masked, masks[i : i + 1])(x[row : row + 1], sigma[:1], label[i : i + 1])
+        torch.testing.assert_close(told[row : row + 1], alone)
+    assert float((told[1] - told[2]).abs().max()) > 1e-3
+    with pytest.raises(ValueError, match="6 masks, 2 labels"):
+        UnderMasks(masked, masks, label[:2])
+    with pytest.raises(InputError, match="1 of 6 masks hide everything"):
+        UnderMasks(masked, masks * (torch.arange(6) != 2).reshape(6, 1, 1, 1), label)
 
 
 @pytest.mark.parametrize("network", [MLP(16, 1), UNet((8, 8), 1)])

@@ -11,15 +11,17 @@ from safetensors.torch import load_file
 from unrote.contracts import Examples, InputError
 from unrote.jobs import TrainOptions, train
 from unrote.jobs.cure_checks import check_cures, removed, share
-from unrote.jobs.cure_words import sentences, told
+from unrote.jobs.cure_words import noisy_updates, sentences, told
 from unrote.jobs.cures import Cures, recipes_of
 from unrote.jobs.fitting import fit
 from unrote.jobs.training import plan_of, read_data
 from unrote.noise.levels import LogNormal
 from unrote.noise.schedule import linear_alpha_bars, sigma_of_timestep, units
+from unrote.train.augment import augmented, flip
 from unrote.train.fingerprint import describe
 from unrote.train.interventions import ambient, compose, dummy_class, gap, noisy_only, skip
-from unrote.train.recipe import baseline
+from unrote.train.masking import masking
+from unrote.train.recipe import baseline, levels_first, rows_first
 
 LAW = LogNormal()
 SMALL = {"width": 16, "depth": 1, "steps": 40, "samples": 8, "checkpoints": 3, "device": "cpu"}
@@ -63,6 +65,21 @@ def options(**given: object) -> TrainOptions:
         ({"recipe": "baseline,gap"}, "needs --gap"),
         ({"recipe": "dummy", "gap_rule": "skip"}, "--gap-rule skip would be ignored"),
         ({"recipe": "gap", "gap": (0.2, 0.5), "features": "pca:4"}, "there is none"),
+        ({"hidden": 0.4}, r"--hidden would be ignored by --recipe baseline.*--recipe masking\."),
+        (
+            {"recipe": "ambient", "ambient": 0.5, "hidden": 0.4},
+            r"--hidden would be.*--recipe ambient,masking\.",
+        ),
+        ({"recipe": "masking+gap", "gap": (0.2, 0.5), "ambient": 0.5}, r"--recipe gap,masking,ambient\."),
+        ({"recipe": "masking", "hidden": 1.0}, "--hidden 1 is no share.*nothing is left"),
+        ({"recipe": "masking", "hidden": 0.0}, "--hidden 0 is no share.*nothing is hidden"),
+        ({"recipe": "masking", "hidden": float("nan")}, "--hidden nan is no share"),
+        ({"recipe": "masking+gap", "gap": (1e-4, 1e3)}, "next to no training level for clean images"),
+        ({"recipe": "masking+noisy-only", "ambient": 0.5}, "one of the two.*--recipe masking,noisy-only"),
+        (
+            {"recipe": "noisy-only", "ambient": 0.5, "ambient_rule": "levels-first"},
+            r"--ambient-rule levels-first would be ignored.*--recipe ambient",
+        ),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_before_anything_is_read(tmp_path, given, said):
@@ -123,7 +140,7 @@ def test_recipes_are_joined_of_parts_in_any_order_and_listed_by_commas():
 
 
 def test_cures_are_the_interventions_that_they_name():
-    x = torch.linspace(-1, 1, 12).reshape(6, 2)
+    x = torch.linspace(-1, 1, 48).reshape(6, 1, 2, 4)
     plain = baseline(Examples(x, torch.zeros(6)), LAW, torch.ones_like)
 
     def g(seed: int) -> torch.Generator:
@@ -134,9 +151,43 @@ def test_cures_are_the_interventions_that_they_name():
         (Cures((0.2, 0.5), rule=skip), (gap(0.2, 0.5, skip),)),
         (Cures(dummies=True, ambient=0.4), (dummy_class(g(8)), ambient(0.4, g(7)))),
         (Cures(noisy_only=0.4), (noisy_only(0.4, g(7)),)),
+        (Cures(ambient=0.4, redraw=levels_first), (ambient(0.4, g(7), levels_first),)),
+        (Cures(ambient=0.4, flip=True), (augmented([flip]), ambient(0.4, g(7)))),
+        (
+            Cures((0.2, 0.5), dummies=True, hidden=0.3, flip=True),
+            (gap(0.2, 0.5), dummy_class(g(8)), masking(0.3, g(9)), augmented([flip])),
+        ),
     ):
         made, expected = cures.intervention(7)(plain), compose(*parts)(plain)
         assert describe({"recipe": made}) == describe({"recipe": expected})
+
+
+def test_mirror_images_are_rows_more_with_noise_of_their_own_and_hide_what_their_images_hide():
+    x = torch.rand(50, 1, 4, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    plain = baseline(Examples(x, torch.zeros(50)), LAW, torch.ones_like)
+    rows = Cures(ambient=0.5, flip=True).intervention(7)(plain).examples.x
+    image, mirrored, noisy, other = rows.chunk(4)
+    assert torch.equal(image, x)
+    assert torch.equal(mirrored, x.flip(-1))
+    one, two = noisy - x, (other - mirrored).flip(-1)
+    assert abs(float(torch.corrcoef(torch.stack([one.flatten(), two.flatten()]))[0, 1])) < 4 / 1200**0.5
+    masked = Cures(hidden=0.5, flip=True).intervention(7)(plain).examples.x
+    image, mirrored = masked.chunk(2)
+    assert torch.equal(mirrored.flip(-1), image)
+
+
+@pytest.mark.parametrize("cut", [None, (0.3, 0.9), (0.6, 0.9)])
+def test_the_share_of_updates_that_noisy_copies_take_is_the_one_that_is_drawn(cut):
+    plain = baseline(Examples(torch.zeros(3, 1, 1, 1), torch.zeros(3)), LAW, torch.ones_like)
+    for rule in (rows_first, levels_first):
+        cures = Cures(cut, 0.5, redraw=rule)
+        made = cures.intervention(7)(plain)
+        rows, _ = made.redraw(made)(20_000, torch.Generator().manual_seed(0))
+        share_of_copies = float((made.examples.level[rows] > 0).double().mean())
+        assert noisy_updates(cures, LAW) == pytest.approx(share_of_copies, abs=0.015)
+    said = sentences(Cures(cut, 0.5, redraw=levels_first), LAW)[-1]
+    assert "levels are drawn before images" in said
+    assert "VP time 0.447" in said
 
 
 def test_the_share_left_out_counts_no_level_twice():
@@ -157,6 +208,13 @@ def test_every_cure_is_told_and_said():
     assert [one["name"] for one in told(cures, LAW)] == ["gap", "dummy", "noisy-only"]
     assert told(cures, LAW)[0]["rule"] == "skip"
     assert told(Cures((0.3, 0.9)), LAW)[0]["rule"] == "reject"
+    masked = Cures(dummies=True, hidden=0.3, flip=True)
+    assert [one["name"] for one in told(masked, LAW)] == ["flip", "dummy", "masking"]
+    assert told(masked, LAW)[2]["hidden"] == 0.3
+    assert removed(masked, LAW) == 0
+    assert "30.0 % of the pixels are hidden for good" in sentences(masked, LAW)[2]
+    assert told(Cures(ambient=0.5), LAW)[0]["rule"] == "rows-first"
+    assert told(Cures(ambient=0.5, redraw=levels_first), LAW)[0]["rule"] == "levels-first"
     assert told(cures, LAW)[2]["units"]["level"]["vp_time"] == units(0.5).vp_time
     words = sentences(cures, LAW)
     assert "dropped" in words[0]

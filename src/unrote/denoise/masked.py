@@ -23,8 +23,8 @@ class MaskedPrecondition(nn.Module):
     returned as it came.
 
     Args:
-        network: built for events (C + 1, ...), as `unrote.denoise.networks.MLP.build` does for a shape; the last
-            channel of what it returns is not used.
+        network: takes events (C + 1, ...) and returns C channels, as `unrote.denoise.networks.MLP.build` makes it
+            for ``channels_out``; channels beyond these are not used.
         coefficients: as in `Precondition`.
 
     Source: Karras et al. 2022, eq. 7; the mask as an input channel: Daras and others, Ambient Diffusion, 2023.
@@ -43,7 +43,7 @@ class MaskedPrecondition(nn.Module):
         c = self.coefficients(sigma.double())
         parts = [over(part.to(x.dtype), x) for part in (c.skip, c.out, c.input)]
         told = self.network(torch.cat([parts[2] * state, mask], 1), c.noise.to(x.dtype), condition)
-        return torch.cat([parts[0] * state + parts[1] * told[:, :-1], mask], 1)
+        return torch.cat([parts[0] * state + parts[1] * told[:, : state.shape[1]], mask], 1)
 
     def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """1/c_out^2, as `Precondition.weight`."""
@@ -143,7 +143,6 @@ class UnderMasks(nn.Module):
 def _seen(denoiser: Denoiser, x: Tensor, sigma: Tensor, mask: Tensor, label: Tensor | None) -> Tensor:
     mask = mask.to(x).expand(len(x), 1, *x.shape[2:])
     return denoiser(torch.cat([mask * x, mask], 1), sigma, label)[:, :-1]
-
 
 
 def sampling_masks(

@@ -67,13 +67,22 @@ class ResidualMLP(nn.Module):
         depth: residual blocks.
         classes: number of classes, or None for a network without condition.
         dropout: probability that a block's output number is dropped in training.
+        outputs: shape of what is returned; None for ``*E``.
     """
 
     def __init__(
-        self, shape: Sequence[int], width: int, depth: int, classes: int | None, dropout: float
+        self,
+        shape: Sequence[int],
+        width: int,
+        depth: int,
+        classes: int | None,
+        dropout: float,
+        outputs: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
+        # Private, so that the description of a run is what it was: the shapes of weights tell it.
+        self._outputs = self.shape if outputs is None else tuple(outputs)
         dimension = math.prod(self.shape)
         self.noise = NoiseFeatures()
         self.label = None if classes is None else nn.Embedding(classes, FEATURES)
@@ -81,7 +90,7 @@ class ResidualMLP(nn.Module):
         self.first = nn.Linear(dimension, width)
         self.blocks = nn.ModuleList(ResidualBlock(width, features, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.last = nn.Linear(width, dimension)
+        self.last = nn.Linear(width, math.prod(self._outputs))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -90,8 +99,8 @@ class ResidualMLP(nn.Module):
         x: Float[Tensor, "B *E"],
         c_noise: Float[Tensor, " B"],
         condition: Int[Tensor, " B"] | None = None,
-    ) -> Float[Tensor, "B *E"]:
-        """(B,*E), (B,), labels (B,) -> (B,*E).
+    ) -> Float[Tensor, "B *O"]:
+        """(B,*E), (B,), labels (B,) -> (B,*O), where *O is *E unless other outputs were asked for.
 
         Raises:
             ValueError: if labels are given to a network without classes, or the reverse.
@@ -103,7 +112,7 @@ class ResidualMLP(nn.Module):
         h = self.first(x.flatten(1))
         for block in self.blocks:
             h = block(h, e)
-        return self.last(self.norm(h)).reshape(x.shape)
+        return self.last(self.norm(h)).reshape(len(x), *self._outputs)
 
 
 @final
@@ -134,8 +143,8 @@ class PaddedUNet(nn.Module):
         x: Float[Tensor, "B C H W"],
         c_noise: Float[Tensor, " B"],
         condition: Int[Tensor, " B"] | None = None,
-    ) -> Float[Tensor, "B C H W"]:
-        """(B,C,H,W), (B,), labels (B,) -> (B,C,H,W).
+    ) -> Float[Tensor, "B O H W"]:
+        """(B,C,H,W), (B,), labels (B,) -> (B,O,H,W), where O is C unless other outputs were asked for.
 
         Raises:
             ValueError: if labels are given to a network without classes, or the reverse.
@@ -161,6 +170,7 @@ def build_mlp(
     depth: int = 3,
     classes: int | None = None,
     dropout: float = 0.0,
+    channels_out: int | None = None,
 ) -> ResidualMLP:
     """Build a residual MLP whose weights depend on the generator alone.
 
@@ -169,13 +179,15 @@ def build_mlp(
         generator: draws the initial weights.
         width, depth, dropout: see `ResidualMLP`; 3 x 512 learns 32 digits by heart in 2,000 steps.
         classes: number of classes, or None.
+        channels_out: C of what is returned; None for that of what is taken.
 
     Raises:
         InputError: if a size is not positive, or dropout not in [0, 1).
     """
-    _check_sizes((*shape, width, depth), classes, dropout)
+    outputs = tuple(shape) if channels_out is None else (channels_out, *shape[1:])
+    _check_sizes((*shape, *outputs, width, depth), classes, dropout)
     with _initialized_by(generator):
-        return ResidualMLP(shape, width, depth, classes, dropout)
+        return ResidualMLP(shape, width, depth, classes, dropout, outputs)
 
 
 def build_unet(
@@ -186,6 +198,7 @@ def build_unet(
     attention: Sequence[bool] | None = None,
     classes: int | None = None,
     dropout: float = 0.0,
+    channels_out: int | None = None,
 ) -> PaddedUNet:
     """Build diffusers' U-Net whose weights depend on the generator alone and whose output starts at zero.
 
@@ -197,6 +210,7 @@ def build_unet(
         attention: whether each resolution has self-attention; None for none. The middle block always has it.
         classes: number of classes, or None.
         dropout: probability of dropout inside each residual block.
+        channels_out: C of what is returned; None for that of what is taken.
 
     Raises:
         InputError: if the shape is not (C, H, W) or a size cannot be built.
@@ -214,7 +228,7 @@ def build_unet(
     with _initialized_by(generator):
         unet = UNet2DModel(
             in_channels=shape[0],
-            out_channels=shape[0],
+            out_channels=shape[0] if channels_out is None else channels_out,
             block_out_channels=tuple(channels),
             layers_per_block=layers,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
@@ -255,9 +269,15 @@ class MLP:
     depth: int = 3
     dropout: float = 0.0
 
-    def build(self, shape: Sequence[int], classes: int | None, generator: torch.Generator) -> nn.Module:
+    def build(
+        self,
+        shape: Sequence[int],
+        classes: int | None,
+        generator: torch.Generator,
+        channels_out: int | None = None,
+    ) -> nn.Module:
         """The network itself."""
-        return build_mlp(shape, generator, self.width, self.depth, classes, self.dropout)
+        return build_mlp(shape, generator, self.width, self.depth, classes, self.dropout, channels_out)
 
 
 @final
@@ -270,9 +290,16 @@ class UNet:
     attention: tuple[bool, ...] | None = None
     dropout: float = 0.0
 
-    def build(self, shape: Sequence[int], classes: int | None, generator: torch.Generator) -> nn.Module:
+    def build(
+        self,
+        shape: Sequence[int],
+        classes: int | None,
+        generator: torch.Generator,
+        channels_out: int | None = None,
+    ) -> nn.Module:
         """The network itself."""
-        return build_unet(shape, generator, self.channels, self.layers, self.attention, classes, self.dropout)
+        parts = self.channels, self.layers, self.attention, classes, self.dropout, channels_out
+        return build_unet(shape, generator, *parts)
 
 
 KINDS: dict[str, type[MLP] | type[UNet]] = {"mlp": MLP, "unet": UNet}

@@ -111,7 +111,9 @@ def build(
     generator = torch.Generator().manual_seed(seed)
     if not masked:
         return Precondition(network.build(shape, classes, generator), edm(SIGMA_DATA))
-    return MaskedPrecondition(network.build((shape[0] + 1, *shape[1:]), classes, generator), edm(SIGMA_DATA))
+    # The mask comes back as it went in, so that no channel of what the network returns is spent on it.
+    told = network.build((shape[0] + 1, *shape[1:]), classes, generator, channels_out=shape[0])
+    return MaskedPrecondition(told, edm(SIGMA_DATA))
 
 
 def fit(

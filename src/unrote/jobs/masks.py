@@ -17,7 +17,9 @@ from unrote.sample.steps import seeded
 from unrote.train.losses import held_out_loss
 from unrote.train.masking import inpainting_loss
 
-NEEDS = "masking trains a network that takes one channel more than the images, in which it is told what pixels it sees"
+NEEDS = (
+    "masking takes a network with one channel more than the images, in which it is told which pixels it sees"
+)
 """Why networks of other recipes cannot go on by masking, nor the other way round."""
 
 
@@ -134,8 +136,8 @@ def read_masked(
     mask = found.under.mask
     note = (
         "The model was trained by masking: it sees images through a mask and fills in the rest. Here it has one mask "
-        f"for all images, which shows {int(mask.sum())} of {mask.numel()} pixels, drawn as in training; the samples "
-        "that `unrote train` measures have a mask each."
+        f"for all images, which shows {int(mask.sum())} of {mask.numel()} pixels, drawn as in training, and errors at "
+        "low levels are those of the others; the samples that `unrote train` measures have a mask each."
     )
     return found, replace(card, notes=(*card.notes, note))
 
@@ -153,14 +155,14 @@ def matching(denoiser: Any, card: Card, hidden: float | None, name: str) -> tupl
     if isinstance(denoiser, Inpainter):
         if hidden is None:
             raise InputError(
-                f"--from {name} was trained by masking: {NEEDS}. Add masking to --recipe, or start from another model."
+                f"--from {name} was trained by masking, and {NEEDS}. Add masking to --recipe, or start from another "
+                "model."
             )
         # The note is about the one mask of a model that is read, and this one is trained on.
         return denoiser.denoiser, replace(card, notes=card.notes[:-1])
     if hidden is not None:
-        told = "images" if card.shape[0] is None else f"images of {card.shape[0]} channels"
         raise InputError(
-            f"--from {name} takes {told} and no mask, and {NEEDS}. Start from a run of masking, leave masking out of "
-            "--recipe, or train from random weights without --from."
+            f"--from {name} was not trained by masking, and {NEEDS}. Start from a run of masking, leave masking out "
+            "of --recipe, or train from random weights without --from."
         )
     return denoiser, card

@@ -77,7 +77,7 @@ class Training:
         rows = [
             f"  step {m.step:>8,}  loss on training images {m.train_loss.value:.4f}  on held-out images "
             f"{m.validation_loss.value:.4f}  copies {ratio(m.copy_ratio)}"
-            + ("" if m.as_stored is None else f"  of images as stored {ratio(m.as_stored)}")
+            + ("" if m.as_stored is None else f"  as stored {ratio(m.as_stored)}")
             + ("" if m.frechet_distance is None else f"  Frechet distance {quantity(m.frechet_distance)}")
             for m in self.history
         ]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BOTH = "training images and their mirror images"
 """What copies are counted against in runs with --flip."""
+AS_STORED = '"As stored" are the copies by the same rule among the training images alone.'
+"""What a reader should know of the other column of copies."""
 
 
 def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
@@ -90,18 +92,19 @@ def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequen
 def training_page(made: Training, options: TrainOptions) -> blocks.Page:
     """The whole page."""
     history, content, kept = made.history, made.content, made.kept
+    mirrored = history[-1].as_stored is not None
     alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
     verdict = blocks.Verdict(
         sentence(history, kept),
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
         (
             *made.done,
+            *((AS_STORED,) if mirrored else ()),
             "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
         ),
         (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
     )
     measured = history[-1].frechet_distance is not None
-    mirrored = history[-1].as_stored is not None
     rows = tuple(
         (m.step, m.train_loss, m.validation_loss, m.copy_ratio)
         + ((m.as_stored,) if mirrored else ())
@@ -113,7 +116,7 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
         blocks.Column("loss on training images"),
         blocks.Column("loss on held-out images"),
         blocks.Column("copies", ratio),
-        *((blocks.Column("of images as stored", ratio),) if mirrored else ()),
+        *((blocks.Column("copies as stored", ratio),) if mirrored else ()),
         *((blocks.Column("Frechet distance"),) if measured else ()),
     )
     return blocks.Page(

@@ -15,6 +15,7 @@ from unrote.jobs.measuring import draw
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import document, plain, write_document
 from unrote.jobs.training import Training, Workshop, keep_until, train_one
+from unrote.jobs.training_page import AS_STORED, BOTH
 from unrote.report.format import percent, quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path
@@ -193,6 +194,8 @@ def verdict(runs: Mapping[str, Training]) -> tuple[str, ...]:
             said.append(f"No recipe has clearly less {name} than the others: the intervals overlap.")
         else:
             said.append(f"Least {name}: {_listed(alike)}, whose intervals overlap; the others have more.")
+    if any(run.kept.as_stored is not None for run in runs.values()):
+        said.append(f"Copies are counted against {BOTH}. {AS_STORED}")
     return tuple(said)
 
 

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from unrote.jobs.training_runs import Runs
 
 
+MASKED = (
+    "Losses of masking are those of the pixels that its masks show, denoised without a look at the others: a harder "
+    "task than that of the other recipes, so that the two cannot be told apart by loss alone."
+)
+"""What a reader of losses should know where some recipes hide pixels."""
+
 AT_ONCE = 6
 """Samples of each run that are seen before the reader asks for more."""
 
@@ -61,14 +67,22 @@ def runs_page(made: Runs, reference: Reference, options: TrainOptions) -> blocks
 
 def _table(runs: Mapping[str, Training]) -> blocks.Table:
     measures = measures_of(runs)
+    mirrored = any(run.kept.as_stored is not None for run in runs.values())
     columns = (
         blocks.Column("recipe"),
         *(blocks.Column("copies" if m is COPIES else m.name, _bare(m.show)) for m in measures),
+        *((blocks.Column("copies as stored", _bare(ratio)),) if mirrored else ()),
         blocks.Column("training loss", _bare(quantity)),
         blocks.Column("step"),
     )
     rows = tuple(
-        (name, *(m.of(run) for m in measures), run.kept.train_loss, run.kept.step)
+        (
+            name,
+            *(m.of(run) for m in measures),
+            *((run.kept.as_stored,) if mirrored else ()),
+            run.kept.train_loss,
+            run.kept.step,
+        )
         for name, run in runs.items()
     )
     return blocks.Table(columns, rows, "Every run with the weights that were kept; 95 % intervals")
@@ -118,6 +132,7 @@ def _planes(runs: Mapping[str, Training]) -> tuple[blocks.Block, ...]:
             (
                 "The held-out loss is measured at all noise levels, those that a recipe leaves out included, and it is "
                 "not the quality of samples: look at these too.",
+                *((MASKED,) if any("masking" in name.split("+") for name in runs) else ()),
             )
         ),
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from unrote.contracts import Examples, InputError
@@ -21,7 +21,7 @@ Transform = Callable[[Tensor], Tensor]
 """Rows (N,*E) -> as many rows of the same shape."""
 
 
-def flip(x: Float[Tensor, "N *E"]) -> Float[Tensor, "N *E"]:
+def flip(x: Shaped[Tensor, "N *E"]) -> Shaped[Tensor, "N *E"]:
     """Left becomes right: the last axis of every event is reversed."""
     return x.flip(-1)
 
