@@ -81,7 +81,7 @@ class Advice:
                 "",
             ]
         for answer in others if self.yours is None else ():
-            point = answer.choice.point
+            point = answer.choice.chosen
             if answer.command and point is not None:
                 levels = point.treatment.levels()
                 said = f"{answer.command}  # {levels}" if levels else answer.command

@@ -91,7 +91,7 @@ def _commands(made: Advice) -> tuple[blocks.Block, ...]:
     """What to copy into a terminal."""
     found: list[blocks.Block] = []
     for answer in made.answers if made.yours is None else made.answers[:1]:
-        point = answer.choice.point
+        point = answer.choice.chosen if made.yours is None and len(made.answers) > 1 else answer.choice.point
         if answer.command is not None and point is not None:
             if len(made.answers) > 1 and made.yours is None:
                 found.append(blocks.Text((f"{answer.choice.front.setting.data}: {point.name}.",)))

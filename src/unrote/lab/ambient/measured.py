@@ -38,7 +38,9 @@ NAMES = {
     "digits": "digits",
     "lfw_faces_32": "grey faces",
     "fashion_mnist": "pictures of clothes",
-    "cifar10": "CIFAR-10",
+    "cifar10": "pictures of CIFAR-10",
+    "cifar10_cars": "cars of CIFAR-10",
+    "tiny_imagenet_32": "pictures of Tiny ImageNet",
     "templates": "digits in random colours",
 }
 """Picture sets in words."""
@@ -131,7 +133,7 @@ def setting_of(rows: Sequence[Row], names: Sequence[str] | Mapping[str, Any]) ->
     kind = "" if asked.get("class") is None else f", class {asked['class']}"
     mirrored = ", mirror images counted as copies" if asked.get("mirrored") else ""
     return Setting(
-        f"{images:,} {said}{kind} of {side}x{side}{mirrored}",
+        f"{images:,} {said}{kind}, {side}x{side}{mirrored}",
         images,
         (3 if asked["set"] in COLOURED else 1, side, side),
         asked["network"]["kind"],
