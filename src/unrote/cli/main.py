@@ -35,6 +35,7 @@ COMMANDS = {
         "ConvertOptions",
         "weights out of an EDM snapshot, running nothing",
     ),
+    "forecast": ("unrote.jobs", "forecast", "ForecastOptions", "how many steps before copying starts?"),
     "advise": ("unrote.lab.advising", "advise", "AdviseOptions", "which remedy for my limit on copying?"),
     "theory": ("unrote.jobs", "theory", "", "evaluate one formula (no --out: nothing is written)"),
     "reproduce": ("unrote.lab.runs", "reproduce", "ReproduceOptions", "does the paper's figure hold?"),

@@ -21,11 +21,13 @@ from unrote.jobs.options import (
     SwapOptions,
     TrainOptions,
 )
+from unrote.jobs.options_forecast import ForecastOptions
 
 _PLACES = {
     "audit": "unrote.jobs.auditing",
     "convert": "unrote.jobs.converting",
     "demo": "unrote.jobs.demonstration",
+    "forecast": "unrote.jobs.forecasting",
     "geometry": "unrote.jobs.surveying",
     "probe": "unrote.jobs.probing",
     "swap": "unrote.jobs.swapping",
@@ -39,6 +41,7 @@ __all__ = [
     "ClaimsOptions",
     "ConvertOptions",
     "DemoOptions",
+    "ForecastOptions",
     "GeometryOptions",
     "ProbeOptions",
     "ReproduceOptions",
@@ -47,6 +50,7 @@ __all__ = [
     "audit",
     "convert",
     "demo",
+    "forecast",
     "geometry",
     "probe",
     "swap",
