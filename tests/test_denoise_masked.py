@@ -57,6 +57,31 @@ def test_the_mask_comes_back_as_it_went_in_and_hidden_pixels_are_not_looked_at()
     assert not torch.equal(told(x, sigma, mask), told(shown, sigma, mask))
 
 
+def test_a_hidden_pixel_is_one_at_infinite_noise():
+    """What EDM's preconditioning makes of a pixel as its level grows is what is made of a hidden one at any level."""
+    mask = (numbers(5, 1, 3, 4, seed=1) > 0).double()
+    hidden = (1 - mask).expand(5, *SHAPE) == 1
+    masked = MaskedPrecondition(Constant(), edm(0.5))
+    state = torch.cat([mask * numbers(5, *SHAPE), mask], 1)
+    far = Precondition(Constant(), edm(0.5))(
+        0 * numbers(5, *SHAPE), torch.full((5,), 1e6, dtype=torch.float64)
+    )
+    for level in (0.002, 1.0, 80.0):
+        told = masked(state, torch.full((5,), level, dtype=torch.float64))[:, :-1]
+        torch.testing.assert_close(told[hidden], far[hidden])
+
+
+class Constant(nn.Module):
+    """A network that says the same whatever it sees."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return (
+            torch.linspace(-1, 1, x[0, :2].numel(), dtype=x.dtype)
+            .reshape(x[:1, :2].shape)
+            .expand_as(x[:, :2])
+        )
+
+
 def test_one_mask_for_all_is_that_mask_for_each():
     told = UnderMask(MaskedPrecondition(Wavy(), edm(0.5)), (numbers(1, 1, 3, 4, seed=3) > 0).double())
     x, sigma = numbers(5, *SHAPE), torch.full((5,), 0.7, dtype=torch.float64)
@@ -77,11 +102,29 @@ def test_numbers_stand_for_masks_and_labels():
     for row, i in enumerate(which.tolist()):
         alone = UnderMask(masked, masks[i : i + 1])(x[row : row + 1], sigma[:1], label[i : i + 1])
         torch.testing.assert_close(told[row : row + 1], alone)
-    assert float((told[1] - told[2]).abs().max()) > 1e-3
+    assert float((told[1] - told[2]).detach().abs().max()) > 1e-3
     with pytest.raises(ValueError, match="6 masks, 2 labels"):
         UnderMasks(masked, masks, label[:2])
     with pytest.raises(InputError, match="1 of 6 masks hide everything"):
         UnderMasks(masked, masks * (torch.arange(6) != 2).reshape(6, 1, 1, 1), label)
+
+
+@pytest.mark.parametrize("network", [MLP(16, 1), UNet((8, 8), 1)])
+def test_a_network_that_returns_no_mask_is_the_one_whose_last_channel_is_not_used(network):
+    wide, narrow = (
+        network.build((3, 4, 4), None, torch.Generator().manual_seed(0), channels_out=told)
+        for told in (None, 2)
+    )
+    known = {name: t.clone() for name, t in wide.state_dict().items()}
+    for name in ("last.weight", "last.bias", "unet.conv_out.weight", "unet.conv_out.bias"):
+        if name in known:
+            torch.nn.init.normal_(wide.state_dict()[name], generator=torch.Generator().manual_seed(1))
+            known[name] = wide.state_dict()[name].unflatten(0, (3, -1))[:2].flatten(0, 1)
+    narrow.load_state_dict(known)
+    x, sigma = numbers(5, 3, 4, 4).float(), torch.full((5,), 0.7)
+    one, other = (MaskedPrecondition(made.eval(), edm(0.5))(x, sigma) for made in (wide, narrow))
+    torch.testing.assert_close(one, other)
+    assert float((one - x).detach().abs().max()) > 0.1
 
 
 @pytest.mark.parametrize("network", [MLP(16, 1), UNet((8, 8), 1)])

@@ -19,6 +19,7 @@ from unrote.jobs.comparing import Reference
 from unrote.jobs.measuring import copies_of
 from unrote.jobs.mirrored import with_mirror_images
 from unrote.jobs.training import read_data
+from unrote.jobs.training_page import COUNTED
 from unrote.measure.duplicates import duplicate_groups
 
 
@@ -105,6 +106,8 @@ def test_a_run_with_mirror_images_counts_both_and_says_so(tmp_path):
     assert "mirrored, each with noise of its own" in made.summary()
     page = (tmp_path / "run" / "report.html").read_text().replace("\u00a0", " ")
     assert "copies as stored" in page
+    assert COUNTED.replace('"', "&#34;") in page
+    assert COUNTED in made.summary()
     assert made.done[0] in page
     plain = train(replace(options, flip=False, out=tmp_path / "plain")).content["results"]
     assert not {"copies_of", "copy_ratio_as_stored"} & plain.keys()

@@ -186,6 +186,24 @@ def test_it_composes_with_a_gap_and_with_flips_but_not_with_noise():
         inpainting_loss(0.1)(wavy, replace(batch, level=batch.sigma / 2))
 
 
+def test_pixels_that_are_not_seen_have_a_weight_of_their_own():
+    """A denoiser that says 0 everywhere: the loss is the sum of both kinds of pixels, each under its weight."""
+    rows = masking(0.3, seeded())(recipe_of()).examples.x
+    batch = batch_of(rows)
+    states: list[Tensor] = []
+
+    def nothing(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        states.append(x)
+        return torch.zeros_like(x)
+
+    value = inpainting_loss(0.4, unseen=3.0)(nothing, batch)
+    seen, shown, square = states[0][:, -1:], rows[:, -1:], rows[:, :-1].square()
+    weight = torch.where(seen == 1, batch.weight.reshape(-1, 1, 1, 1), 3.0)
+    torch.testing.assert_close(value, (shown * weight * square).flatten(1).mean(1))
+    skipped = replace(batch, weight=torch.zeros_like(batch.weight))
+    assert not bool(inpainting_loss(0.4, unseen=3.0)(nothing, skipped).any())
+
+
 def test_masks_and_further_shares_tell_recipes_apart():
     made = [
         masking(*parts)(recipe_of()) for parts in ((0.5, seeded()), (0.4, seeded()), (0.5, seeded(), 0.2))

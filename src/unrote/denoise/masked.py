@@ -14,26 +14,35 @@ from torch import Tensor, nn
 from unrote.contracts import Denoiser, InputError, Randomness, over
 from unrote.denoise.compose import Coefficients
 
+SPREAD = 0.5
+"""EDM's scale of the data."""
+
 
 @final
 class MaskedPrecondition(nn.Module):
     """A network with its preconditioning on states with a mask: (B,C+1,...) -> (B,C+1,...).
 
-    D = [c_skip x + c_out F([c_in x, m], c_noise)_{1..C}, m] for a state [x, m]: the mask is fed as it is and
-    returned as it came.
+    D = [c_skip x + c F([c_in x, m], c_noise)_{1..C}, m] for a state [x, m], c = c_out where m shows a pixel and
+    `spread` where it hides one: the mask is fed as it is and returned as it came.
+
+    A hidden pixel is one at infinite noise, where EDM's c_out is the spread of the data. Under c_out, which falls with
+    sigma, F would have to grow like 1/sigma to fill it in, and a short training would leave it grey.
 
     Args:
         network: takes events (C + 1, ...) and returns C channels, as `unrote.denoise.networks.MLP.build` makes it
             for ``channels_out``; channels beyond these are not used.
         coefficients: as in `Precondition`.
+        spread: standard deviation of the data, in units of pixels.
 
     Source: Karras et al. 2022, eq. 7; the mask as an input channel: Daras and others, Ambient Diffusion, 2023.
+    Deviation: their program has c_out for hidden pixels, too.
     """
 
-    def __init__(self, network: nn.Module, coefficients: Coefficients) -> None:
+    def __init__(self, network: nn.Module, coefficients: Coefficients, spread: float = SPREAD) -> None:
         super().__init__()
         self.network = network
         self.coefficients = coefficients
+        self.spread = spread
 
     def forward(
         self, x: Float[Tensor, "B C1 *S"], sigma: Float[Tensor, " B"], condition: Tensor | None = None
@@ -43,7 +52,8 @@ class MaskedPrecondition(nn.Module):
         c = self.coefficients(sigma.double())
         parts = [over(part.to(x.dtype), x) for part in (c.skip, c.out, c.input)]
         told = self.network(torch.cat([parts[2] * state, mask], 1), c.noise.to(x.dtype), condition)
-        return torch.cat([parts[0] * state + parts[1] * told[:, : state.shape[1]], mask], 1)
+        scale = torch.where(mask > 0, parts[1], self.spread)
+        return torch.cat([parts[0] * state + scale * told[:, : state.shape[1]], mask], 1)
 
     def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """1/c_out^2, as `Precondition.weight`."""
@@ -116,7 +126,7 @@ class UnderMasks(nn.Module):
     label: Tensor | None
 
     def __init__(
-        self, denoiser: Denoiser, masks: Float[Tensor, "n 1 *S"], label: Int[Tensor, " n"] | None = None
+        self, denoiser: Denoiser, masks: Float[Tensor, "n 1 *S"], label: Int[Tensor, " m"] | None = None
     ) -> None:
         super().__init__()
         _check_masks(masks)

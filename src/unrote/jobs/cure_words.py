@@ -70,7 +70,6 @@ def sentences(cures: Cures, law: Law, known: tuple[float, float] = EVERYWHERE) -
         made.append(
             "Every image is trained on as it is and mirrored"
             + (", each with noise of its own." if cures.noisy is not None else ".")
-            + " Copies are counted against training images and their mirror images."
         )
     if cures.gap is not None:
         made.append(

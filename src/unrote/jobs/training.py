@@ -33,7 +33,7 @@ from unrote.jobs.output import (
     write_document,
 )
 from unrote.jobs.swap_quality import check_features
-from unrote.jobs.training_page import BOTH, sentence, training_page
+from unrote.jobs.training_page import BOTH, COUNTED, sentence, training_page
 from unrote.jobs.training_quality import quality_of
 from unrote.jobs.training_start import check_depth, start_of
 from unrote.report.format import quantity, ratio
@@ -82,7 +82,8 @@ class Training:
             for m in self.history
         ]
         said = sentence(self.history, self.kept)
-        return "\n".join([said, *self.done, "", *rows, "", f"report: {self.out / 'report.html'}"])
+        counted = () if self.kept.as_stored is None else (COUNTED,)
+        return "\n".join([said, *self.done, *counted, "", *rows, "", f"report: {self.out / 'report.html'}"])
 
 
 @dataclass(frozen=True)

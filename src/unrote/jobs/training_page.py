@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 BOTH = "training images and their mirror images"
 """What copies are counted against in runs with --flip."""
-AS_STORED = '"As stored" are the copies by the same rule among the training images alone.'
-"""What a reader should know of the other column of copies."""
+COUNTED = (
+    f'Copies are counted against {BOTH}; "as stored" are copies by the same rule of training images alone.'
+)
+"""The same for a reader of both ratios."""
 
 
 def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
@@ -99,7 +101,7 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
         (
             *made.done,
-            *((AS_STORED,) if mirrored else ()),
+            *((COUNTED,) if mirrored else ()),
             "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
         ),
         (blocks.KeyFigure("copies at the end", kept.copy_ratio),),

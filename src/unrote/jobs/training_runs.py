@@ -15,7 +15,7 @@ from unrote.jobs.measuring import draw
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import document, plain, write_document
 from unrote.jobs.training import Training, Workshop, keep_until, train_one
-from unrote.jobs.training_page import AS_STORED, BOTH
+from unrote.jobs.training_page import COUNTED
 from unrote.report.format import percent, quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path
@@ -59,8 +59,10 @@ class Runs:
         return self.content
 
     def summary(self) -> str:
-        """The verdict and one sentence for each run."""
-        each = [f"  {said}" for said in run_sentences(self.runs)]
+        """The verdict, and for each run what came of it and what was done."""
+        each = []
+        for said, run in zip(run_sentences(self.runs), self.runs.values(), strict=True):
+            each += [f"  {said}", *(f"    {done}" for done in run.done)]
         return "\n".join(
             [
                 *self.content["results"]["verdict"],
@@ -195,7 +197,7 @@ def verdict(runs: Mapping[str, Training]) -> tuple[str, ...]:
         else:
             said.append(f"Least {name}: {_listed(alike)}, whose intervals overlap; the others have more.")
     if any(run.kept.as_stored is not None for run in runs.values()):
-        said.append(f"Copies are counted against {BOTH}. {AS_STORED}")
+        said.append(COUNTED)
     return tuple(said)
 
 

@@ -23,8 +23,13 @@ from unrote.train.recipe import Intervention, Recipe
 FURTHER = 0.1
 """Share of the shown pixels that is hidden before an update: the default of the authors' program."""
 
+UNSEEN = 4.0
+"""Weight of the error at a pixel that the network does not see: EDM's 1/sigma_data^2 at infinite noise."""
 
-def masking(hidden: float, generator: torch.Generator, further: float = FURTHER) -> Intervention:
+
+def masking(
+    hidden: float, generator: torch.Generator, further: float = FURTHER, unseen: float = UNSEEN
+) -> Intervention:
     """Every row loses some of its pixels for good, gets its mask as a last channel, and is trained by inpainting.
 
     A_i hides each pixel (all channels of it) with probability p, independently, once for each row.
@@ -36,6 +41,7 @@ def masking(hidden: float, generator: torch.Generator, further: float = FURTHER)
         hidden: p, the probability that a pixel is hidden for good.
         generator: advanced by exactly one draw, here; so the masks are the same at every use.
         further: probability that a pixel that is shown is hidden before an update; must be above 0 if p is.
+        unseen: weight of the error at pixels that are hidden before an update; see `inpainting_loss`.
 
     Raises:
         InputError: for probabilities outside [0, 1), or p above 0 without further hiding; on use, if some row has
@@ -57,16 +63,17 @@ def masking(hidden: float, generator: torch.Generator, further: float = FURTHER)
             # Noise added after the masks would be added to the masks: such a row has no level at all.
             return before(inside, sigma) & (inside == 0)
 
-        return replace(recipe, examples=masked, allowed=allowed, loss=inpainting_loss(further))
+        return replace(recipe, examples=masked, allowed=allowed, loss=inpainting_loss(further, unseen))
 
     return apply
 
 
-def inpainting_loss(further: float) -> Loss:
+def inpainting_loss(further: float, unseen: float = UNSEEN) -> Loss:
     """Denoise and fill in what an image shows, from less than it shows.
 
-    l = weight (1/dim) |A (D(B (x0 + sigma z), B, sigma) - x0)|^2, B = A times a mask that hides each pixel with
-    probability delta. With p = delta = 0 it is `denoising_loss`.
+    l = (1/dim) sum over pixels of w A (D(B (x0 + sigma z), B, sigma) - x0)^2, B = A times a mask that hides each pixel
+    with probability delta; w is the weight of the level where B shows a pixel and `unseen` where it hides one. With
+    p = delta = 0 it is `denoising_loss`.
 
     Its minimum over all functions is E[x0 | B, B (x0 + sigma z)], also at pixels that A hides, because A is
     independent of x0 and every pixel that B hides may be one that A shows.
@@ -76,11 +83,15 @@ def inpainting_loss(further: float) -> Loss:
 
     Args:
         further: delta in [0, 1).
+        unseen: weight of a pixel that is not seen. How well it can be filled in does not depend on its own noise, so
+            under the weight of the level, about 1/sigma^2, updates at the lowest levels would drown all others. Rows
+            of weight 0 stay out.
 
     Raises:
         InputError: on use, for rows that hold noise.
 
-    Source: Daras and others 2023, eq. 3.2. Deviation: the mean over all C H W numbers, hidden ones counted as 0.
+    Source: Daras and others 2023, eq. 3.2. Deviations: `unseen`, where their program has the weight of the level for
+    all pixels; the mean over all C H W numbers, hidden ones counted as 0.
     """
     threshold = NormalDist().inv_cdf(further) if further > 0 else float("-inf")
 
@@ -91,8 +102,9 @@ def inpainting_loss(further: float) -> Loss:
         seen = shown * (batch.z[:, -1:] >= threshold)
         x = image + over(batch.sigma, image) * batch.z[:, :-1]
         told = denoiser(torch.cat([seen * x, seen], 1), batch.sigma, batch.label)
-        error = shown * (told[:, :-1] - image)
-        return batch.weight * error.square().flatten(1).mean(1)
+        square = (told[:, :-1] - image).square()
+        filled = unseen * (batch.weight > 0) * ((shown - seen) * square).flatten(1).mean(1)
+        return batch.weight * (seen * square).flatten(1).mean(1) + filled
 
     return loss
 
