@@ -102,9 +102,9 @@ def inpainting_loss(further: float, unseen: float = UNSEEN) -> Loss:
         seen = shown * (batch.z[:, -1:] >= threshold)
         x = image + over(batch.sigma, image) * batch.z[:, :-1]
         told = denoiser(torch.cat([seen * x, seen], 1), batch.sigma, batch.label)
-        square = (told[:, :-1] - image).square()
-        filled = unseen * (batch.weight > 0) * ((shown - seen) * square).flatten(1).mean(1)
-        return batch.weight * (seen * square).flatten(1).mean(1) + filled
+        level, other = over(batch.weight, image), over(unseen * (batch.weight > 0), image)
+        weight = torch.where(seen > 0, level, other * shown)
+        return (weight * (told[:, :-1] - image).square()).flatten(1).mean(1)
 
     return loss
 
