@@ -99,11 +99,12 @@ def inpainting_loss(further: float, unseen: float = UNSEEN) -> Loss:
         if bool((batch.level > 0).any()):
             raise InputError(NOISY)
         image, shown = batch.x[:, :-1], batch.x[:, -1:]
-        seen = shown * (batch.z[:, -1:] >= threshold)
+        kept = batch.z[:, -1:] >= threshold
+        seen = shown * kept
         x = image + over(batch.sigma, image) * batch.z[:, :-1]
         told = denoiser(torch.cat([seen * x, seen], 1), batch.sigma, batch.label)
         level, other = over(batch.weight, image), over(unseen * (batch.weight > 0), image)
-        weight = torch.where(seen > 0, level, other * shown)
+        weight = shown * torch.where(kept, level, other)
         return (weight * (told[:, :-1] - image).square()).flatten(1).mean(1)
 
     return loss
