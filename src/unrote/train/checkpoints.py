@@ -217,9 +217,10 @@ def _copy_weights(found: Mapping[str, Tensor], module: nn.Module, path: Path) ->
     if names:
         in_file, here = (shape.get(names[0], "absent") for shape in shapes)
         raise InputError(
-            f"{path} holds the weights of another network: {len(names)} of {len(expected)} tensors differ, first "
+            f"{path} holds the weights of another network: {len(names)} of {len({**found, **expected})} tensors "
+            f"differ, first "
             f"{names[0]}, whose shape is {in_file} in the file and {here} here. Build the network as it was "
-            "built for that run."
+            "built for that run; a checkpoint is read with the run.json that stands beside it."
         )
     for name, tensor in found.items():
         expected[name].copy_(tensor)
