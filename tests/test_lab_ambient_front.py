@@ -115,6 +115,8 @@ def test_few_noised_pictures_against_many() -> None:
     assert sizes.matches_many(sized_rows(share, {(300, sizes.FOUR): 5.2, many: 5.0}))[1] == HELD
     assert sizes.matches_many(sized_rows(share, {(300, sizes.FOUR): 7.0, many: 5.0}))[1] == PARTLY
     assert sizes.matches_many(sized_rows(share, {(300, sizes.FOUR): 9.5, many: 5.0}))[1] == FAILED
+    # Distances are cut at 0, where a ratio says nothing.
+    assert sizes.matches_many(sized_rows(share, {(300, sizes.FOUR): 1.0, many: 0.0}))[0].value is None
 
 
 def test_every_size_is_trained_as_often_on_each_picture() -> None:

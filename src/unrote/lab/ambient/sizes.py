@@ -101,13 +101,20 @@ def matches_many(rows: Sequence[Row]) -> tuple[Estimate, str]:
     few = sized(rows, SIZES[-1])
     mine = last(few, FOUR, "frechet")
     found = over(mine, last(sized(rows, MANY), PLAIN, "frechet"))
-    better = ends(over(mine, last(few, PLAIN, "frechet")))[1] < 1
-    return found, HELD if ends(found)[1] <= NEAR else PARTLY if better else FAILED
+    better = over(mine, last(few, PLAIN, "frechet"))
+    return found, HELD if below(found, NEAR) else PARTLY if below(better, 1) else FAILED
 
 
 def over(upper: Sequence[float], lower: Sequence[float]) -> Estimate:
-    """Geometric mean over seeds of the ratio of two positive numbers."""
+    """Geometric mean over seeds of a ratio of distances; unknown where a distance is 0, at which they are cut."""
+    if min(*upper, *lower) <= 0:
+        return Estimate(None, None, None, len(upper))
     return geometric([math.log(a / b) for a, b in zip(upper, lower, strict=True)])
+
+
+def below(found: Estimate, bound: float) -> bool:
+    """Whether an interval is known and ends at or below a bound."""
+    return found.high is not None and found.high <= bound
 
 
 def more_is_better(rows: Sequence[Row]) -> tuple[Estimate, str]:
