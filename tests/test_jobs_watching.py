@@ -15,7 +15,8 @@ from unrote.denoise.compose import edm
 from unrote.denoise.exact import Empirical
 from unrote.denoise.foreign import Card, from_diffusers, from_function, from_module
 from unrote.jobs import watching
-from unrote.jobs.watching import Watch, WatchOptions, untouched
+from unrote.jobs.watching import Watch, WatchOptions
+from unrote.train.probe import untouched
 
 FUNCTION = Card("a function")
 

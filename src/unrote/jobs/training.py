@@ -21,6 +21,7 @@ from unrote.jobs.cures import recipes_of
 from unrote.jobs.fitting import Plan, check_hidden, fit
 from unrote.jobs.measuring import LAW, Measurement, Quality, TrainingSet
 from unrote.jobs.mirrored import with_mirror_images
+from unrote.jobs.onsets import onset_sentence, onsets_of
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
     check_free,
@@ -83,7 +84,8 @@ class Training:
         ]
         said = sentence(self.history, self.kept)
         counted = () if self.kept.as_stored is None else (COUNTED,)
-        return "\n".join([said, *self.done, *counted, "", *rows, "", f"report: {self.out / 'report.html'}"])
+        lines = [said, *self.done, *counted, onset_sentence(self.history), "", *rows, ""]
+        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,7 @@ def results_of(history: Sequence[Measurement], kept: Measurement) -> dict[str, A
         "validation_loss": curve([m.validation_loss for m in history]),
         "copy_ratio": curve([m.copy_ratio for m in history]),
         "weights": "moving average",
+        "onset": onsets_of(history),
         "stopped_at": kept.step,
         "stopped_because": "all steps were done"
         if kept is last

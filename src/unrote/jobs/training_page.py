@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from unrote.contracts import Estimate
 from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.measuring import Measurement
+from unrote.jobs.onsets import onset_sentence
 from unrote.jobs.options import TrainOptions
 from unrote.report import blocks, plots
 from unrote.report.format import percent, ratio
@@ -102,6 +103,7 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
         (
             *made.done,
             *((COUNTED,) if mirrored else ()),
+            onset_sentence(history),
             "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
         ),
         (blocks.KeyFigure("copies at the end", kept.copy_ratio),),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -29,6 +28,7 @@ from unrote.jobs.fitting import SIGMA_DATA
 from unrote.jobs.measuring import MONITORED, Measurement, TrainingSet, measure, read_history, write_history
 from unrote.jobs.models import check_fits, labels_for
 from unrote.sweeps import write_atomic
+from unrote.train.probe import untouched
 
 MEMORY = 2**29
 """Bytes that the search for near-duplicates may take."""
@@ -219,21 +219,6 @@ def is_first() -> bool:
     """Whether this is the only process, or the first of several."""
     distributed = torch.distributed
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-
-
-@contextmanager
-def untouched(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Evaluation mode, no gradients and streams of random numbers of one's own; afterwards all is as it was."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    devices = {p.device for module in modules for p in module.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(sorted(devices, key=str)), torch.no_grad():
-        for module in modules:
-            module.eval()
-        try:
-            yield
-        finally:
-            for part, training in modes:
-                part.training = training
 
 
 def _edm_weight(sigma: Tensor) -> Tensor:

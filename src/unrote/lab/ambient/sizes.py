@@ -102,7 +102,7 @@ def matches_many(rows: Sequence[Row]) -> tuple[Estimate, str]:
     mine = last(few, FOUR, "frechet")
     found = over(mine, last(sized(rows, MANY), PLAIN, "frechet"))
     better = over(mine, last(few, PLAIN, "frechet"))
-    return found, HELD if below(found, NEAR) else PARTLY if below(better, 1) else FAILED
+    return found, HELD if below(found, NEAR) else PARTLY if below(better, 1.0) else FAILED
 
 
 def over(upper: Sequence[float], lower: Sequence[float]) -> Estimate:
