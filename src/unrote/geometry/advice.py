@@ -95,8 +95,8 @@ def recommended_ambient_level(found: Regimes, covered: float = HALF) -> Recommen
     the less of a single image they give away, and the worse samples become; with little, dangerous levels see all but
     clean images.  It is where every second noisy held-out image is in some shell, a rule of thumb: over eight sets of
     8x8 pictures a small U-Net copied least at sigma_n = .21 to .35 (six sets) and .61, .76, whatever their geometry,
-    and on digits a residual MLP at 1, so that no scale of the geometry predicts the best level (ambient/level); around this one
-    both copy less than without.
+    and on digits a residual MLP at 1, so that no scale of the geometry predicts the best level (ambient/level); around
+    this one both copy less than without.
 
     Args:
         found: what `regimes` returned.
@@ -114,7 +114,7 @@ def recommended_ambient_level(found: Regimes, covered: float = HALF) -> Recommen
         f"Add noise of level {low.value:.3g} to every image once, and learn all higher levels from these copies. "
         f"There {covered:.0%} of noisy held-out images meet the shell of a training image. A lower level would hide "
         "less of each image, a higher one cost more quality. It is a rule of thumb: on small pictures the best level "
-        "depended on the network more than on the data, about .25 for a U-Net and 1 for an MLP; run two or three levels "
-        "around it (`unrote train --recipe`), and see `unrote advise` for what was measured."
+        "depended on the network more than on the data, about .25 for a U-Net and 1 for an MLP; run two or three "
+        "levels around it (`unrote train --recipe`), and see `unrote advise` for what was measured."
     )
     return Recommendation(low, low, covered, why)

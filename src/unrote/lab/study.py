@@ -277,6 +277,7 @@ def drawn_from(
         return samples_of(checkpoint.denoiser, shape, count, seed)
     home = next(checkpoint.masked.parameters()).device
     numbered, number = one_by_one(checkpoint.masked, mask_seeds(seed, count), None, home)
+    assert isinstance(numbered, nn.Module)
     return samples_of(from_cpu(numbered), shape, count, seed, condition=number)
 
 

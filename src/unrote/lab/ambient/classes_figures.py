@@ -48,7 +48,7 @@ def mean(values: Sequence[float]) -> Estimate:
 
 def table(parts: Sequence[tuple[int, list[Row]]], words: str) -> Table:
     """Table 1: everything at the end, by number of images and remedy, and what fresh pictures get."""
-    cells = []
+    cells: list[tuple[Any, ...]] = []
     for each, mine in parts:
         for name in present(mine):
             shares = [mean(last(mine, name, key)) for key in SHARES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from unrote.lab.ambient.levels import LEVELS, Measured, errors, measured, regrets
 from unrote.lab.claims import Row
@@ -103,7 +104,7 @@ def table(found: Sequence[Measured]) -> Table:
 
 def at_levels(found: Sequence[Measured]) -> Table:
     """Copies left and Frechet distances at every level."""
-    rows = tuple(
+    rows: tuple[tuple[Any, ...], ...] = tuple(
         row
         for one in found
         for row in (

@@ -73,7 +73,7 @@ def tables(row: Row) -> tuple[Block, ...]:
 def table(kept: Mapping[str, Any], i: int) -> Table:
     """One test picture: a row for each level, a column for each denoiser."""
     columns = (Column("sigma"), Column("clean"), *map(Column, kept["columns"]))
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             number(level),
             Picture(read(kept["clean"][i], kept["shape"])),

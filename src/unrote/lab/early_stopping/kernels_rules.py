@@ -125,7 +125,7 @@ def trained_over_told(gap: str, sigma: float, count: int, dimension: int) -> Jud
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         told = of(rows, part="flow", kernel="ntk", **alike)
         trained = of(rows, part="network", regime="lazy", optimizer="descent", batch=count, **alike)
-        logs = []
+        logs: list[float] = []
         for a, b in zip(trained, told, strict=True):
             steps, time = a["result"]["parted"][gap], b["result"]["parted"][gap]
             if steps is None or time is None:

@@ -18,7 +18,7 @@ FLOW_DIMENSION, FLOW_COUNT, FLOW_LEVEL = 16, 32, 0.1
 FLOW_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.4)
 FLOW_COUNTS = (16, 32, 64, 128)
 DIMENSIONS = (4, 8, 16, 32)
-TOLD: dict[str, int] = {"d": 16, "points": 64}
+TOLD: dict[str, Any] = {"d": 16, "points": 64}
 """Where trained networks are compared with the closed form."""
 
 
