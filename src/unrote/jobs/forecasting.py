@@ -147,12 +147,12 @@ def check_settings(options: ForecastOptions) -> tuple[int, ...]:
     except ValueError as error:
         raise InputError(
             f"--sizes {options.sizes} is no list of whole numbers; write them with commas and nothing else, such as "
-            "--sizes 32,64,128,256."
+            "--sizes 64,128,256."
         ) from error
     if len(sizes) < 2 or sizes[0] < SMALLEST:
         raise InputError(
             f"--sizes {options.sizes} will not do: a law of growth takes pilots at two different sizes at least, each "
-            f"of {SMALLEST} images or more, and is held against a third one; such as --sizes 32,64,128,256."
+            f"of {SMALLEST} images or more, and is held against a third one; such as --sizes 64,128,256."
         )
     right = {
         "images": options.images is None or options.images >= SMALLEST,

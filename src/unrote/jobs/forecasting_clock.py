@@ -16,9 +16,8 @@ from unrote.measure.power_law import (
     forecast,
     held_out_sizes,
     over_seeds,
-    typical,
 )
-from unrote.report.format import percent, quantity
+from unrote.report.format import percent
 
 TRUSTED = 1.5
 """How far a held-out size may be off its forecast before it is said that the forecast is not to be trusted."""
@@ -38,6 +37,8 @@ class Clock:
         said: the onset of one new run, with its prediction interval, or None without a law.
         proportional: what it would be if b were 1, from the same pilots.
         held_out: the largest size, forecast from the smaller ones, or None where it cannot be.
+        end: the law of the two largest sizes alone, or None where there are no others or onsets are missing.
+        by_end: what that law says.
     """
 
     sizes: tuple[int, ...]
@@ -46,17 +47,24 @@ class Clock:
     said: Estimate | None
     proportional: Estimate
     held_out: HeldOut | None
+    end: PowerLaw | None
+    by_end: Estimate | None
+
+    @property
+    def bends(self) -> bool:
+        """Whether the largest size is surely, or by far, off its forecast from the smaller ones."""
+        if self.held_out is None or self.held_out.factor.value is None:
+            return False
+        factor = self.held_out.factor
+        surely = factor.low is not None and factor.high is not None and not factor.low <= 1 <= factor.high
+        return surely or abs(math.log(factor.value or 1)) > math.log(TRUSTED)
 
     @property
     def missing(self) -> int:
         """How many onsets are no more than a bound."""
         return sum(onset.value is None for onset in self.onsets)
 
-    def line(self, images: float) -> Estimate | None:
-        """The typical onset at a size, with the interval of the line."""
-        return None if self.law is None else typical(self.law, images)
-
-    def told(self, images: float) -> Estimate | None:
+    def told(self, images: float | int) -> Estimate | None:
         """The onset of one run at a size, with its prediction interval."""
         return None if self.law is None else forecast(self.law, images)
 
@@ -69,6 +77,9 @@ class Clock:
             "constant": None if law is None else law.constant.as_dict(),
             "spread": None if law is None else law.spread,
             "if_proportional": self.proportional.as_dict(),
+            "by_two_largest_sizes": None
+            if self.end is None or self.by_end is None
+            else {"exponent": self.end.exponent.as_dict(), "forecast": self.by_end.as_dict()},
             "known_onsets": len(self.onsets) - self.missing,
             "held_out": None
             if held is None
@@ -97,17 +108,21 @@ class Answer:
     images: int
     copies: Clock
     losses: Clock
-    share: float
-    gap: float
+    share: float | int
+    gap: float | int
     seeds: int
-    fresh: float
+    fresh: float | int
 
     @property
     def safe_steps(self) -> int:
-        """The lower end of the interval, or the value where there is none, rounded down."""
-        said = self.copies.said
-        assert said is not None and said.value is not None
-        return max(1, rounded_down(said.value if said.low is None else said.low))
+        """The lower end of the interval, or the value where there is none, rounded down.
+
+        Where the largest pilots copied earlier than the smaller ones had it, the law of the two largest sizes counts
+        too.
+        """
+        told = [self.copies.said, *([self.copies.by_end] if self.copies.bends else [])]
+        ends = [one.value if one.low is None else one.low for one in told if one is not None]
+        return max(1, rounded_down(min(end for end in ends if end is not None)))
 
     @property
     def outside(self) -> float:
@@ -138,10 +153,10 @@ class Answer:
 
     def _parting(self) -> str:
         said = self.losses.said
-        what = f"the one on held-out images {plainly(self.gap)} above the one on training images"
+        what = f"that on held-out images is {1 + self.gap:g} times that on training images"
         if said is None:
-            return f"when the losses part ({what}) is not known, since they did so in too few pilots."
-        return f"the losses part after {steps(said)}, with {what}."
+            return f"when the losses part, so that {what}, is not known, since they did so in too few pilots."
+        return f"the losses part after {steps(said)}, where {what}."
 
     def evidence(self) -> tuple[str, ...]:
         """What the answer rests on: laws and the held-out size."""
@@ -197,19 +212,27 @@ class Answer:
         return [
             f"The exponent, {b.value:.2f} (95 %: {b.low:.2f} to {b.high:.2f}), is surely not 1: between these pilots "
             f"the onset does not grow in proportion to the number of images, as in paper 002. If it did, copying would "
-            f"begin after about {number(then.value)} steps. Pilots nearer to {self.images:,} images (--sizes) tell."
+            f"begin after about {number(then.value)} steps."
         ]
 
     def _trust(self) -> str:
-        held = self.copies.held_out
+        clock, held = self.copies, self.copies.held_out
         if held is None or held.factor.value is None:
             return "No size could be held against a forecast from the others; take three --sizes or more."
-        if abs(math.log(held.factor.value)) > math.log(TRUSTED):
-            return (
-                f"The largest pilots copied at {held.factor.value:.2f} times the forecast step: do not rely on this "
-                "forecast before a larger pilot was trained."
-            )
-        return ""
+        if not clock.bends:
+            return ""
+        later = held.factor.value > 1
+        off = (
+            f"The law bends: the largest pilots copied at {held.factor.value:.2f} times the step that the smaller ones "
+            f"had forecast, and the interval above does not hold that. A larger number of images likely copies "
+            f"{'later' if later else 'earlier'} than is said"
+        )
+        if clock.end is None or clock.by_end is None:
+            return f"{off}; take pilots nearer to {self.images:,} images (--sizes)."
+        return (
+            f"{off}: by the two largest sizes alone, between which the exponent is {clock.end.exponent.value:.2f}, "
+            f"after {steps(clock.by_end)}. Pilots nearer to {self.images:,} images (--sizes) tell."
+        )
 
     def _few(self) -> str:
         if self.seeds > 1:
@@ -251,6 +274,7 @@ def clock_of(sizes: Sequence[int], onsets: Sequence[Onset], images: int) -> Cloc
         table = held_out_sizes(sizes, onsets)
     except InputError:
         table = ()
+    end = _law_of_two_largest(sizes, onsets)
     each = over_seeds([_scaled(onset, 1 / size) for size, onset in zip(sizes, onsets, strict=True)])
     times = [None if end is None else end * images for end in (each.value, each.low, each.high)]
     return Clock(
@@ -260,7 +284,18 @@ def clock_of(sizes: Sequence[int], onsets: Sequence[Onset], images: int) -> Cloc
         None if law is None else forecast(law, images),
         replace(each, value=times[0], low=times[1], high=times[2]),
         next((one for one in table if one.size == max(sizes)), None),
+        end,
+        None if end is None else forecast(end, images),
     )
+
+
+def _law_of_two_largest(sizes: Sequence[int], onsets: Sequence[Onset]) -> PowerLaw | None:
+    distinct = sorted(set(sizes))
+    last = [(p, onset) for p, onset in zip(sizes, onsets, strict=True) if p in distinct[-2:]]
+    try:
+        return fit_power_law([p for p, _ in last], [onset for _, onset in last]) if distinct[2:] else None
+    except InputError:
+        return None
 
 
 def _scaled(onset: Onset, factor: float) -> Onset:
@@ -309,7 +344,7 @@ def steps(said: Estimate) -> str:
     return f"{number(said.value)} steps (95 %: {number(said.low)} to {number(said.high)})"
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """Three digits of a number of steps; more than anyone will train are written as a power."""
     if value is None:
         return "no"
@@ -319,18 +354,13 @@ def number(value: float | None) -> str:
     return f"{round(value / unit) * unit:,}"
 
 
-def rounded_down(value: float) -> int:
+def rounded_down(value: float | int) -> int:
     """Three digits, none of them rounded up, and no more steps than training takes."""
     whole = int(min(value, 1e9))
     unit = 10 ** max(0, len(str(whole)) - 3)
     return whole // unit * unit
 
 
-def plainly(share: float) -> str:
+def plainly(share: float | int) -> str:
     """A share as a percentage without needless zeros."""
     return f"{100 * share:g} %"
-
-
-def bare(value: Estimate | None) -> str:
-    """A number with its interval, without the count."""
-    return quantity(value).split(", n = ")[0]

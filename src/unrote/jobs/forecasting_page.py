@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from unrote.measure.onset import Onset
 from unrote.measure.power_law import over_seeds
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
-from unrote.report.format import Value, percent, quantity
+from unrote.report.format import MISSING, Value, percent, quantity
 
 Pilot = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Configuration and result."""
@@ -30,7 +29,7 @@ def forecast_page(answer: Answer, pilots: Sequence[Pilot], content: Mapping[str,
     assert said is not None
     verdict = blocks.Verdict(
         answer.sentence(),
-        blocks.Tone.CAUTION if _doubtful(answer) else blocks.Tone.NEUTRAL,
+        blocks.Tone.CAUTION if answer.copies.held_out is None or answer.copies.bends else blocks.Tone.NEUTRAL,
         tuple(line.strip() for line in answer.evidence()),
         (
             blocks.KeyFigure("steps before copying", said, _whole),
@@ -39,12 +38,15 @@ def forecast_page(answer: Answer, pilots: Sequence[Pilot], content: Mapping[str,
                 if answer.losses.said is None
                 else (blocks.KeyFigure("steps before losses part", answer.losses.said, _whole),)
             ),
-            blocks.KeyFigure("exponent of the onset", results_of(answer.copies), quantity),
+            blocks.KeyFigure("exponent of the onset", _exponent(answer.copies), quantity),
         ),
     )
+    counted = "`unrote train` counts copies on its way."
     run = (
-        f"{answer.safe_steps:,} steps are the lower end of the interval: a run that ends there has most likely fewer "
-        f"than {plainly(answer.share)} copies. `unrote train` counts copies on its way.",
+        f"{answer.safe_steps:,} steps are the forecast, which has no interval: more or fewer may be right. {counted}"
+        if said.low is None
+        else f"{answer.safe_steps:,} steps are the lower end of the interval: a run that ends there has most likely "
+        f"fewer than {plainly(answer.share)} copies. {counted}",
     )
     return blocks.Page(
         title="Forecast",
@@ -62,12 +64,7 @@ def forecast_page(answer: Answer, pilots: Sequence[Pilot], content: Mapping[str,
     )
 
 
-def _doubtful(answer: Answer) -> bool:
-    held = answer.copies.held_out
-    return held is None or held.factor.value is None or abs(math.log(held.factor.value)) > math.log(1.5)
-
-
-def results_of(clock: Clock) -> Estimate:
+def _exponent(clock: Clock) -> Estimate:
     """The exponent of a clock that has a law."""
     assert clock.law is not None
     return clock.law.exponent
@@ -75,8 +72,10 @@ def results_of(clock: Clock) -> Estimate:
 
 def _whole(value: Value) -> str:
     """Steps, three digits, with their interval."""
-    if not isinstance(value, Estimate) or value.low is None or value.high is None:
-        return number(value.value) if isinstance(value, Estimate) else str(value)
+    if not isinstance(value, Estimate) or value.value is None:
+        return MISSING
+    if value.low is None or value.high is None:
+        return number(value.value)
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
 
@@ -113,7 +112,7 @@ def onset_figure(answer: Answer) -> blocks.Figure:
         y_label="step",
         log_x=True,
         log_y=True,
-        lines=(Line(answer.images, f"your {answer.images:,}"),),
+        lines=(Line(float(answer.images), f"your {answer.images:,}"),),
         caption="When copying begins and when losses part, over the number of training images: pilots (means over "
         "those of a size), the fitted law with the 95 % interval of one new run, and the forecast. Averaged weights.",
         alt="Onset over the number of training images on logarithmic axes, with the fitted law.",
@@ -125,34 +124,32 @@ def _at(clock: Clock, size: int) -> list[Onset]:
 
 
 def law_table(answer: Answer) -> blocks.Table:
-    """Both laws in numbers."""
-    rows = []
-    for name, clock in (
-        (f"{plainly(answer.share)} of the samples are copies", answer.copies),
-        (f"held-out loss {plainly(answer.gap)} above the training loss", answer.losses),
-    ):
-        law, held = clock.law, clock.held_out
-        rows.append(
-            (
-                name,
-                f"{len(clock.onsets) - clock.missing} of {len(clock.onsets)}",
-                None if law is None else law.exponent,
-                None if law is None else law.constant,
-                None if held is None else held.factor,
-                clock.said,
-                clock.proportional,
-            )
-        )
-    columns = (
-        blocks.Column("onset"),
-        blocks.Column("known in pilots"),
-        blocks.Column("exponent b", quantity),
-        blocks.Column("a, steps at P = 1", quantity),
-        blocks.Column("largest size / its forecast", quantity),
-        blocks.Column(f"at {answer.images:,} images", _whole),
-        blocks.Column("if b were 1", _whole),
+    """Both laws in numbers, one column for each."""
+    clocks = (answer.copies, answer.losses)
+    rows = (
+        ("exponent b", *(_shown(None if c.law is None else c.law.exponent) for c in clocks)),
+        ("a, steps at P = 1", *(_shown(None if c.law is None else c.law.constant) for c in clocks)),
+        ("pilots with a known onset", *(f"{len(c.onsets) - c.missing} of {len(c.onsets)}" for c in clocks)),
+        (
+            "held out: largest size / its forecast",
+            *(_shown(None if c.held_out is None else c.held_out.factor) for c in clocks),
+        ),
+        (f"at {answer.images:,} images", *(_whole(c.said) for c in clocks)),
+        ("the same by the two largest sizes alone", *(_whole(c.by_end) for c in clocks)),
+        ("the same if b were 1", *(_whole(c.proportional) for c in clocks)),
     )
-    return blocks.Table(columns, tuple(rows), "tau = a P^b, with 95 % intervals", sortable=False)
+    columns = (
+        blocks.Column(""),
+        blocks.Column(f"copies: {plainly(answer.share)} of the samples"),
+        blocks.Column(f"losses: a factor {1 + answer.gap:g} apart"),
+    )
+    return blocks.Table(
+        columns, rows, "The law tau = a P^b of both onsets, with 95 % intervals", sortable=False
+    )
+
+
+def _shown(value: Estimate | None) -> str:
+    return quantity(value).split(", n = ")[0]
 
 
 def curve_figures(answer: Answer, pilots: Sequence[Pilot]) -> tuple[blocks.Figure, ...]:
@@ -223,9 +220,10 @@ def pilot_table(answer: Answer, pilots: Sequence[Pilot]) -> blocks.Table:
         blocks.Column("copies begin"),
         blocks.Column("losses part"),
         blocks.Column("steps trained"),
-        blocks.Column("held-out images that count as copies", percent),  # type: ignore[arg-type]
+        blocks.Column("fresh copies", percent),  # type: ignore[arg-type]
     )
-    return blocks.Table(columns, rows, "All pilots")
+    caption = "All pilots; fresh copies are held-out images that the rule for copies calls copies"
+    return blocks.Table(columns, rows, caption)
 
 
 def reading(answer: Answer) -> tuple[str, ...]:

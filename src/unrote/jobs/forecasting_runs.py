@@ -112,7 +112,7 @@ def _read(asked_for: str) -> Material:
     return found
 
 
-def measured_steps(images: int, each: float) -> list[int]:
+def measured_steps(images: int, each: float | int) -> list[int]:
     """Steps in geometric progression and in proportion to the number of images, the last at or just above `each`.
 
     Proportion makes interpolation between measured steps err by one factor for all sizes, which leaves the exponent
@@ -123,7 +123,7 @@ def measured_steps(images: int, each: float) -> list[int]:
     return sorted({max(EVERY, round(step / EVERY) * EVERY) for step in raw})
 
 
-def onsets_of(seen: Mapping[str, Any], gap: float, copies: float) -> tuple[Onset, Onset]:
+def onsets_of(seen: Mapping[str, Any], gap: float | int, copies: float | int) -> tuple[Onset, Onset]:
     """The onset by losses and the one by copies.
 
     Args:
@@ -175,7 +175,8 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
                 found["reached"] = True
                 break
     except Diverged as error:
-        raise Diverged(f"The pilot on {asked['images']} images, number {asked['number']}: {error}") from error
+        name = f"The pilot on {asked['images']:,} images, number {asked['number'] + 1}"
+        raise Diverged(f"{name}: {error}") from error
     return found
 
 

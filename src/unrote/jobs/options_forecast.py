@@ -20,16 +20,17 @@ class ForecastOptions(Seeded, Device, Common):
     out: Path = Path("forecast")
     images: int | None = None
     """How many different images you will train on; those of --train unless given."""
-    sizes: str = "32,64,128,256"
-    """How many images the pilots are trained on, at least two numbers with commas between."""
+    sizes: str = "64,128,256"
+    """How many images the pilots are trained on, two numbers or more with commas between."""
     seeds: int = 3
     """Pilots of every size; each has its own images, weights and noise."""
-    steps_per_image: float = 40.0
+    steps_per_image: int = 40
     """A pilot that shows no copies ends after so many steps for each of its images."""
     copy_share: float = 0.05
     """Copying has begun when this share of the samples are copies."""
-    loss_gap: float = 0.5
-    """Losses have parted when that on held-out images is above that on training images by this share of it."""
+    loss_gap: float = 1.0
+    """Losses have parted when that on held-out images is above that on training images by this share of it; 1 is twice
+    as high."""
     samples: int = 256
     """Samples drawn at every measured step of a pilot."""
     network: Literal["mlp", "unet"] = "mlp"
@@ -60,8 +61,3 @@ class ForecastOptions(Seeded, Device, Common):
     """The pixel range of float arrays, where it cannot be told from the values."""
     workers: int = 2
     """Processes; each trains one pilot at a time, on one core."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.sizes, str):  # in Python also a sequence of numbers
-            object.__setattr__(self, "sizes", ",".join(map(str, self.sizes)))
