@@ -14,12 +14,15 @@ from unrote.report.plots import curves
 
 DRAWN = (
     "baseline",
-    "ambient recommended",
+    "ambient 0.5, rows first",
     "ambient 1, levels first",
     "gap",
-    "gap + ambient recommended",
     "dummy",
+    "dropout",
+    "dropout + ambient 0.5, rows first",
+    "flip",
 )
+"""Remedies with a path of their own; the other figures have all."""
 
 
 def show(rows: Sequence[Row]) -> tuple[Block, ...]:
