@@ -60,7 +60,6 @@ PLACES = {
     "ambient/subpopulations": "unrote.lab.ambient.subpopulations",
     "ambient/merging": "unrote.lab.ambient.merging",
     "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
-    "early_stopping/law": "unrote.lab.early_stopping.law",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}
