@@ -25,7 +25,7 @@ from unrote.lab.wild_middle.gap_runs import options_of
 from unrote.measure.estimate import estimate
 from unrote.measure.neighbors import neighbors
 from unrote.report.blocks import Block, Column, Table
-from unrote.report.format import percent
+from unrote.report.format import percent, quantity
 
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = {"smoke": 16, "laptop": 1200, "paper": 12_000}
@@ -103,8 +103,8 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     )
     columns = (
         Column("remedy"),
-        Column("copies by distance", percent),  # type: ignore[arg-type]
-        Column("nearer to a training picture", percent),  # type: ignore[arg-type]
+        Column("copies by distance", quantity),
+        Column("nearer to a training picture", quantity),
     )
     fresh = sum(row["result"]["fresh"] for row in rows) / len(rows)
     words = (
