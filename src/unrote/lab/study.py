@@ -173,6 +173,12 @@ def geometry_of(made: Material, seed: int, levels: tuple[float, float, int] = (0
     return regimes(sigma, weight, covered, count=len(made.train), generator=g, repeats=50)
 
 
+def nearest_distance(made: Material) -> float:
+    """Median distance of the test pictures to their nearest training picture, in units of pixels from -1 to 1."""
+    found = neighbors(as_pixels(made.test), as_pixels(made.train)).distance[:, 0].double() / 127.5
+    return float(found.median())
+
+
 def network_of(asked: Mapping[str, Any]) -> MLP | UNet:
     """The network that a configuration describes, for instance `UNET_SMALL`."""
     return from_description(asked)

@@ -9,6 +9,7 @@ import torch
 from unrote.contracts import Estimate
 from unrote.lab.ambient.classes_rules import of_size
 from unrote.lab.ambient.classes_runs import CURES, PLAIN, RATES
+from unrote.lab.ambient.front_figures import left_by_level
 from unrote.lab.claims import Row
 from unrote.lab.wild_middle.gap_figures import curve, present, track
 from unrote.lab.wild_middle.gap_rules import last, left, of
@@ -16,7 +17,6 @@ from unrote.measure.estimate import estimate
 from unrote.report.blocks import Block, Column, Part, Table
 from unrote.report.format import quantity
 from unrote.report.planes import plane
-from unrote.report.plots import curves
 
 SHARES = ("copies", *RATES)
 
@@ -80,20 +80,7 @@ def by_level(parts: Sequence[tuple[int, list[Row]]], words: str) -> tuple[Block,
         if names:
             found = [left(mine, name, PLAIN) for name in names]
             lines.append(curve(f"{each:,} {words}", [CURES[name] for name in names], found))
-    if not lines:
-        return ()
-    return (
-        curves(
-            lines,
-            x_label="sigma_n",
-            y_label="copies / copies of the baseline",
-            log_x=True,
-            y_limits=(0, None),
-            caption="What ambient training leaves of the baseline's copies, by level and number of images; 95 % "
-            "intervals over seeds.",
-            alt="Copies left over the level of ambient training, one line for each number of images.",
-        ),
-    )
+    return (left_by_level(lines, "by level and number of images"),) if lines else ()
 
 
 def paths(rows: Sequence[Row]) -> Block:

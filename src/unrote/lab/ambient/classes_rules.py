@@ -14,10 +14,8 @@ import torch
 from unrote.contracts import Estimate
 from unrote.lab.claims import FAILED, HELD, PARTLY, Row, ends
 from unrote.lab.ratios import geometric, log_ratios
-from unrote.lab.wild_middle.gap_rules import last, of, signed
+from unrote.lab.wild_middle.gap_rules import Judged, last, of, signed
 from unrote.measure.estimate import estimate
-
-Judged = Callable[[Sequence[Row]], tuple[Estimate, str]]
 
 
 def of_size(rows: Sequence[Row], key: str, size: int) -> list[Row]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unrote.lab.ambient.front import DIGITS
 from unrote.lab.ambient.front_claims import beats_stopping, cuts, noisy_only
 from unrote.lab.ambient.front_figures import show
-from unrote.lab.ambient.front_unet import DIGITS, SAMPLES, plan
+from unrote.lab.ambient.front_unet import SAMPLES, plan
 from unrote.lab.ambient.front_unet import TRAINING as SMALL
 from unrote.lab.ambient.remedies import run
 from unrote.lab.claims import Experiment

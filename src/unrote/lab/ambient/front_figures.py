@@ -10,7 +10,7 @@ from unrote.lab.wild_middle.gap_figures import copies_left, curve, front, neighb
 from unrote.lab.wild_middle.gap_rules import left
 from unrote.report.blocks import Block
 from unrote.report.planes import plane
-from unrote.report.plots import curves
+from unrote.report.plots import Curve, curves
 
 DRAWN = (
     "baseline",
@@ -57,16 +57,17 @@ def level_curve(rows: Sequence[Row], names: Sequence[str]) -> tuple[Block, ...]:
         kept = [level for level in LEVELS if f"ambient {level:g}, {rule}" in names]
         if kept:
             lines.append(curve(rule, kept, [left(rows, f"ambient {level:g}, {rule}") for level in kept]))
-    if not lines:
-        return ()
-    return (
-        curves(
-            lines,
-            x_label="sigma_n",
-            y_label="copies / copies of the baseline",
-            log_x=True,
-            y_limits=(0, None),
-            caption="What ambient training leaves of the baseline's copies, by level; 95 % intervals over seeds.",
-            alt="Copies left over the level of ambient training.",
-        ),
+    return (left_by_level(lines, "by level"),) if lines else ()
+
+
+def left_by_level(lines: Sequence[Curve], by: str) -> Block:
+    """What ambient training leaves of the copies over sigma_n, some lines of it."""
+    return curves(
+        lines,
+        x_label="sigma_n",
+        y_label="copies / copies of the baseline",
+        log_x=True,
+        y_limits=(0, None),
+        caption=f"What ambient training leaves of the baseline's copies, {by}; 95 % intervals over seeds.",
+        alt="Copies left over the level of ambient training.",
     )

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unrote.lab.ambient.front import DIGITS, SEEDS
 from unrote.lab.ambient.front_claims import ambient_u, beats_stopping, cuts, noisy_only
 from unrote.lab.ambient.front_figures import show
 from unrote.lab.ambient.remedies import LEVELS, run
 from unrote.lab.claims import Experiment
 from unrote.lab.study import UNET_SMALL
 
-SEEDS = (0, 1, 2, 3, 4)
 STEPS = {"smoke": 16, "laptop": 1000, "paper": 8000}
 SAMPLES = {"smoke": 256, "laptop": 1024, "paper": 10_000}
-DIGITS: dict[str, Any] = {"set": "digits", "class": None, "side": 8, "images": 32, "test": 500}
 TRAINING: dict[str, Any] = {
     "network": UNET_SMALL,
     "batch": 32,

@@ -17,22 +17,21 @@ from unrote.geometry.advice import recommended_ambient_level
 from unrote.geometry.regimes import Regimes
 from unrote.lab.ambient.level_figures import show
 from unrote.lab.ambient.levels import LEVELS, WORSE, Measured, Target, errors, measured, regrets
-from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
+from unrote.lab.claims import Claim, Experiment, Row
 from unrote.lab.study import (
     UNET_SMALL,
     Material,
-    as_pixels,
     copied,
     geometry_of,
     material,
+    nearest_distance,
     network_of,
     quality,
     samples_of,
     trained,
 )
-from unrote.lab.wild_middle.forecasts import middle, paired
+from unrote.lab.wild_middle.forecasts import compared
 from unrote.lab.wild_middle.gap_runs import measured_in
-from unrote.measure.neighbors import neighbors
 from unrote.report.format import quantity
 from unrote.train.interventions import ambient
 from unrote.train.loop import Options
@@ -116,21 +115,11 @@ def share(x: Tensor) -> float:
 
 def told_before(made: Material, found: Regimes) -> dict[str, float | None]:
     """What is known before training: the crossing, where half is covered, the distance to the nearest picture."""
-    near = neighbors(as_pixels(made.test), as_pixels(made.train)).distance[:, 0].double() / 127.5
     return {
         "crossing": found.crossing.value,
         "covered": recommended_ambient_level(found, 0.5).low.value,
-        "nearest": float(near.median()),
+        "nearest": nearest_distance(made),
     }
-
-
-def compared(ours: Tensor, others: Sequence[Tensor]) -> tuple[Estimate, str]:
-    """The least gain of one way over others, and whether all gains are sure, or at least all medians are lower."""
-    gains = [paired(base, ours) for base in others]
-    least = min(gains, key=lambda gain: gain.value or 0.0)
-    lower = [middle(ours) < middle(base) for base in others]
-    sure = all((gain.low or 0.0) > 0 for gain in gains)
-    return least, HELD if all(lower) and sure else PARTLY if all(lower) else FAILED
 
 
 def predicted(target: Target, of: str = "crossing") -> Callable[[Sequence[Row]], tuple[Estimate, str]]:

@@ -8,7 +8,7 @@ by the authors' rule at 1 .11 and .18.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from unrote.lab.ambient.sizes_figures import show, sized
 from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row, ends
 from unrote.lab.ratios import geometric, log_ratios
 from unrote.lab.study import MLP_SMALL
-from unrote.lab.wild_middle.gap_rules import beyond_stopping, fewer, last
+from unrote.lab.wild_middle.gap_rules import Judged, beyond_stopping, fewer, last
 from unrote.measure.estimate import estimate
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -73,9 +73,6 @@ def configurations(scale: str) -> Sequence[Mapping[str, Any]]:
         for name in names
         for parts in (8 if name == PLAIN else 1,)
     ]
-
-
-Judged = Callable[[Sequence[Row]], tuple[Estimate, str]]
 
 
 def at_size(images: int, judged: Judged) -> Judged:

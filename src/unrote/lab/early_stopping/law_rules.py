@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unrote.contracts import Estimate, InputError
 from unrote.lab.claims import FAILED, HELD, PARTLY, Row, ends
+from unrote.lab.wild_middle.gap_rules import Judged
 from unrote.measure.estimate import newcombe
 from unrote.measure.onset import Onset, copy_onset, gap_onset
 from unrote.measure.power_law import HeldOut, PowerLaw, fit_power_law, held_out_sizes
@@ -22,8 +23,6 @@ STOPPED_AT = 1.0
 """The relative gap that early stopping allows: a test loss twice the training loss."""
 MORE = 0.01
 """How many more samples than fresh pictures may be copies at the stopping time."""
-
-Judged = Callable[[Sequence[Row]], tuple[Estimate, str]]
 
 
 @dataclass(frozen=True)

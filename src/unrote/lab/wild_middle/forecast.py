@@ -18,10 +18,10 @@ from unrote.lab.claims import FAILED, HELD, PARTLY, Claim, Experiment, Row
 from unrote.lab.study import (
     UNET_SMALL,
     Material,
-    as_pixels,
     copied,
     geometry_of,
     material,
+    nearest_distance,
     network_of,
     samples_of,
     trained,
@@ -33,15 +33,14 @@ from unrote.lab.wild_middle.forecasts import (
     LEVELS,
     THRESHOLDS,
     calibrated,
+    compared,
     errors,
     jaccards,
-    middle,
     paired,
     settings_of,
 )
 from unrote.measure.denoising import denoised_levels
 from unrote.measure.estimate import estimate, percentile
-from unrote.measure.neighbors import neighbors
 from unrote.noise.levels import log_levels
 from unrote.report.format import quantity
 from unrote.train.loop import Options
@@ -119,13 +118,12 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 def told_before(made: Material, found: Regimes) -> dict[str, Any]:
     """What is known before training: the crossing, both curves' passings, and the distance to the nearest picture."""
     at = {p: ends(found.samples, torch.full_like(found.samples.covered[0], p)) for p in THRESHOLDS}
-    nearest = neighbors(as_pixels(made.test), as_pixels(made.train)).distance[:, 0].double() / 127.5
     return {
         "crossing": found.crossing.value,
         "height": found.height.value,
         "covered_at": [at[p][0].value for p in THRESHOLDS],
         "weight_at": [at[p][1].value for p in THRESHOLDS],
-        "nearest": float(nearest.median()),
+        "nearest": nearest_distance(made),
     }
 
 
@@ -141,14 +139,7 @@ def crossing_beats(rows: Sequence[Row]) -> tuple[Estimate, str]:
     """Judge the crossing, times a constant of the other sets, against both baselines: median |log| error."""
     found = settings_of(rows)
     ours, *others = (errors(found, of) for of in ("crossing", "level", "nearest"))
-    gains = [paired(base, ours) for base in others]
-    least = min(gains, key=lambda gain: gain.value or 0.0)
-    better = [middle(ours) < middle(base) for base in others]
-    assert least.low is not None
-    verdict = (
-        HELD if all(better) and all((g.low or 0) > 0 for g in gains) else PARTLY if all(better) else FAILED
-    )
-    return least, verdict
+    return compared(ours, others)
 
 
 def crossing_is_near(rows: Sequence[Row]) -> tuple[Estimate, str]:

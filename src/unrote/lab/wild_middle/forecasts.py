@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.lab.claims import Row
+from unrote.lab.claims import FAILED, HELD, PARTLY, Row
 from unrote.lab.study import key
 from unrote.measure.estimate import estimate
 from unrote.noise.levels import log_levels
@@ -198,6 +198,15 @@ ZONES: dict[str, Callable[[Setting, Sequence[Setting]], Interval]] = {
 def paired(better: Tensor, worse: Tensor) -> Estimate:
     """Mean difference of two values of the same data sets with its interval."""
     return estimate(better - worse)
+
+
+def compared(ours: Tensor, others: Sequence[Tensor]) -> tuple[Estimate, str]:
+    """The least gain of one way over others, and whether all gains are sure, or at least all medians are lower."""
+    gains = [paired(base, ours) for base in others]
+    least = min(gains, key=lambda gain: gain.value or 0.0)
+    lower = [middle(ours) < middle(base) for base in others]
+    sure = all((gain.low or 0.0) > 0 for gain in gains)
+    return least, HELD if all(lower) and sure else PARTLY if all(lower) else FAILED
 
 
 def middle(x: Tensor) -> float:
