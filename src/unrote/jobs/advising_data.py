@@ -143,6 +143,8 @@ def how_far(front: Front, yours: Yours) -> str:
         verdict = "Take it as a hint, and measure."
     if far > FAR:
         verdict = "That is far: that it helps may carry over, its numbers and steps will not. Measure your own front."
+    if max(yours.shape[1:]) > SMALL:
+        verdict += f" The command takes a larger U-Net; measured was a {setting.network}."
     return f"It was measured on {setting.data}; your data has {', '.join(said)}. {verdict}"
 
 
