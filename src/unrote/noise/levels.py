@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unrote.noise.schedule import sigma_of_vp_time, vp_time
+from unrote.noise.schedule import cosine_levels, sigma_of_vp_time, vp_time
 
 
 def edm_levels(
@@ -38,6 +38,26 @@ def vp_levels(steps: int = 25, t_first: float = 0.999, t_last: float = 0.001) ->
     Source: 000 appendix H.2; the paper prints 0.999 - l/L, which leaves [0, 1].
     """
     return sigma_of_vp_time(torch.linspace(t_first, t_last, steps + 1, dtype=torch.float64))
+
+
+def respaced(levels: Float[Tensor, " T"], count: int) -> Float[Tensor, " n"]:
+    """A subset of a schedule's levels, evenly spaced in the timestep and with both ends, highest first.
+
+    Timesteps round(i (T - 1)/(n - 1)); with n = T all of them.
+
+    Args:
+        levels: of all timesteps, ascending (T,).
+        count: n, from 2 to T.
+
+    Raises:
+        ValueError: for another count.
+
+    Source: Nichol and Dhariwal 2021, section 4 (improving sampling speed).
+    """
+    if not 2 <= count <= len(levels):
+        raise ValueError(f"from {len(levels)} timesteps 2 to {len(levels)} can be taken, got {count}")
+    index = torch.linspace(0, len(levels) - 1, count, dtype=torch.float64).round().long()
+    return levels[index].flip(0)
 
 
 def end_at_zero(levels: Float[Tensor, " T"]) -> Float[Tensor, " T+1"]:
@@ -100,3 +120,29 @@ class UniformTime:
             return min(1.0, max(0.0, (t - self.t_first) / (self.t_last - self.t_first)))
 
         return below(high) - below(low)
+
+
+@dataclass(frozen=True)
+class CosineTimesteps:
+    """Timesteps 0..T-1 of the cosine schedule, drawn uniformly, as sigma: the law of improved DDPM's training.
+
+    With the weight 1/sigma^2 the loss of a denoiser is then the simple objective, the mean squared error of the noise:
+    eps_hat - eps = (x0 - D)/sigma.
+
+    Args:
+        steps: T.
+
+    Source: Nichol and Dhariwal 2021, eq. 17.
+    """
+
+    steps: int = 4000
+
+    def __call__(self, n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
+        """Draw n levels, float32."""
+        index = torch.randint(self.steps, (n,), generator=generator, device=generator.device)
+        return cosine_levels(self.steps).to(generator.device, torch.float32)[index]
+
+    def probability(self, low: float, high: float) -> float:
+        """The share of training updates whose level lies in (low, high]."""
+        table = cosine_levels(self.steps)
+        return float(((table > low) & (table <= high)).double().mean())
