@@ -76,7 +76,7 @@ class Shape:
 
     @property
     def thresholds(self) -> tuple[int, ...]:
-        """P*_l = v m^(l + 1) for l = 1..L: training strings from which rules of layer l are learned (002 section 4.2)."""
+        """P*_l = v m^(l + 1), l = 1..L: training strings from which a layer's rules are learned (002 section 4.2)."""
         return tuple(self.vocabulary * self.rules ** (layer + 1) for layer in range(1, self.layers + 1))
 
     def symbols(self, layer: int) -> int:
@@ -158,11 +158,11 @@ def random_grammar(shape: Shape, generator: torch.Generator, *, every_symbol: bo
 
 def absent_symbols(grammar: Grammar) -> tuple[Int[Tensor, " _N"], ...]:
     """The symbols that no string contains, for the layers 0 (tokens) to L - 1; empty tensors for a full grammar."""
-    v, absent = grammar.shape.vocabulary, []
+    absent: list[Tensor] = []
     present = torch.arange(grammar.shape.roots, device=grammar.rules[-1].device)
     for table in reversed(grammar.rules):
         present = table[present].unique()
-        absent.insert(0, _others(present, v))
+        absent.insert(0, _others(present, grammar.shape.vocabulary))
     return tuple(absent)
 
 

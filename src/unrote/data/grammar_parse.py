@@ -85,9 +85,10 @@ def deepest_layer(grammar: Grammar, x: Integer[Tensor, "N L"]) -> Int[Tensor, " 
     tables = [_Layer(table) for table in grammar.rules]
     deepest = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     rows = max(1, BLOCK // grammar.shape.length)
-    for part, out in zip(x.split(rows), deepest.split(rows), strict=True):
-        for symbols in _parse_block(grammar, tables, part)[0]:
-            out += (symbols >= 0).all(1)
+    for start in range(0, len(x), rows):
+        part = slice(start, start + rows)
+        for symbols in _parse_block(grammar, tables, x[part])[0]:
+            deepest[part] += (symbols >= 0).all(1)
     return deepest
 
 
