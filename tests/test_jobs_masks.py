@@ -16,11 +16,12 @@ from unrote.denoise.foreign import Card
 from unrote.jobs import TrainOptions, train
 from unrote.jobs.cures import Cures, recipes_of
 from unrote.jobs.dummies import RealImages
-from unrote.jobs.fitting import CURES, Plan, check_hidden, fit, read_run
+from unrote.jobs.fitting import CURES, Plan, fit, read_run
 from unrote.jobs.masks import Inpainter, losses_of, mask_seeds, matching, one_by_one
 from unrote.jobs.measuring import LAW, TrainingSet, draw
 from unrote.jobs.models import read_model
 from unrote.jobs.training import plan_of, read_data
+from unrote.jobs.training_start import check_hidden
 from unrote.train.recipe import baseline
 
 OPTIONS = TrainOptions(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,20 +22,20 @@ from unrote.jobs.cure_words import told
 from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import RealImages, labelled, total_classes
 from unrote.jobs.levels import EVERYWHERE, within
-from unrote.jobs.masks import Inpainter, mask_seeds, read_masked
+from unrote.jobs.masks import Inpainter, read_masked
 from unrote.jobs.measuring import (
     LAW,
-    MONITORED,
     Measurement,
     Quality,
     TrainingSet,
-    measure,
     read_history,
     write_history,
 )
+from unrote.jobs.monitoring import Monitor, measure, monitor_of
+from unrote.jobs.training_stop import GapStop, Stopping, ticking
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
-from unrote.train.loop import Diverged, Options, train
+from unrote.train.loop import Diverged, Options, Tick, train
 from unrote.train.masking import FURTHER
 from unrote.train.recipe import baseline
 
@@ -73,6 +73,8 @@ class Plan:
         seed: of weights, training and samples.
         start: the model that the run starts from, or None for random weights.
         cures: what is done against copying.
+        both_weights: whether samples of the raw weights are drawn as well.
+        stop_gap: the share by which the held-out loss may be above the training loss before the run ends, or None.
     """
 
     network: MLP | UNet
@@ -82,6 +84,8 @@ class Plan:
     seed: int
     start: Start | None = None
     cures: Cures = field(default_factory=Cures)
+    both_weights: bool = False
+    stop_gap: float | None = None
 
     @property
     def known(self) -> tuple[float, float]:
@@ -116,6 +120,25 @@ def build(
     return MaskedPrecondition(told, edm(SIGMA_DATA))
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A run that is done.
+
+    Args:
+        denoiser: of images, with the averaged weights that are kept.
+        history: what was measured, in the order of steps.
+        steps: how many were done.
+        passes: images that went through a network for the measurements.
+        stop: what online early stopping did, or None.
+    """
+
+    denoiser: Denoiser
+    history: list[Measurement]
+    steps: int
+    passes: int
+    stop: Stopping | None
+
+
 def fit(
     data: TrainingSet,
     plan: Plan,
@@ -134,6 +157,19 @@ def fit(
     Returns:
         the denoiser of images with averaged weights, and its measurements.
     """
+    made = fitted(data, plan, folder, tell, device, quality)
+    return made.denoiser, made.history
+
+
+def fitted(
+    data: TrainingSet,
+    plan: Plan,
+    folder: Path,
+    tell: Callable[[int], None],
+    device: torch.device | str = "cpu",
+    quality: Quality | None = None,
+) -> Fitted:
+    """As `fit`, with all that is known of the run."""
     write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
     real, total = data.classes, total_classes(plan, data.classes)
     if plan.cures.dummies:
@@ -142,30 +178,89 @@ def fit(
     examples = Examples(data.x, torch.zeros(len(data.x)), data.label)
     recipe = within(baseline(examples, LAW, denoiser.weight), plan.known)
     recipe = plan.cures.intervention(plan.seed + CURES, real)(recipe)
+    wanted = measured_steps(plan.options, plan.measurements)
+    of_run = plan.samples, plan.seed, device, plan.known, quality, plan.both_weights
+    monitor, options, stop = monitor_of(data, denoiser.weight, *of_run), plan.options, None
+    if plan.stop_gap is not None:
+        options = ticking(options)
+        chosen = data, denoiser.weight, options, plan.seed, plan.known, folder, wanted, device
+        stop = GapStop(plan.stop_gap, *chosen)
+    run = _Run(plan, data, folder, monitor, stop)
     resume = latest_checkpoint(folder)
-    generator = torch.Generator().manual_seed(plan.seed + 1)
-    history: list[Measurement] = []
-    wanted, done = measured_steps(plan.options, plan.measurements), 0
-    ticks = train(denoiser, recipe, generator, plan.options, resume)
+    ticks = train(denoiser, recipe, torch.Generator().manual_seed(plan.seed + 1), options, resume)
+    ema, done = denoiser, 0
     if resume is not None:
-        done = int(resume.stem.removeprefix("step-"))
-        history = [m for m in read_history(folder) if m.step <= done]
+        done = run.resume(resume)
         tell(done)
-    ema: Denoiser = denoiser
-    if done == plan.options.steps and resume is not None:
-        load_denoiser_weights(denoiser, resume)
-    for tick in ticks:
+        if done == options.steps:
+            load_denoiser_weights(denoiser, resume)
+    for tick in () if run.ends else ticks:
         tell(tick.step - done)
         done, ema = tick.step, tick.state.ema
-        if tick.step in wanted:
-            seen = _of_images(ema, plan, data)
-            measured = seen, denoiser.weight, data, plan.samples, plan.seed, tick.step, device, plan.known
-            history.append(measure(*measured, quality))
-            check_converging(history[-1], plan)
-            # History first: after a kill between the two it is cut back to the checkpoint.
-            write_history(history, folder)
-            save(tick.state, checkpoint_path(folder, tick.step))
-    return _of_images(ema, plan, data), history
+        run.see(tick, tick.step in wanted)
+        if run.ends:
+            break
+    if run.ends:
+        ema = run.kept(denoiser)
+    told = None if stop is None else stop.told()
+    return Fitted(_of_images(ema, plan, data), run.history, done, monitor.passes, told)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run on its way: what it is measured with, and what was measured."""
+
+    plan: Plan
+    data: TrainingSet
+    folder: Path
+    monitor: Monitor
+    stop: GapStop | None
+    history: list[Measurement] = field(default_factory=list)
+
+    @property
+    def ends(self) -> bool:
+        """Whether training is over before its last step."""
+        return self.stop is not None and self.stop.stopped
+
+    def resume(self, checkpoint: Path) -> int:
+        """Go on from a checkpoint; returns its step."""
+        done = int(checkpoint.stem.removeprefix("step-"))
+        self.history.extend(m for m in read_history(self.folder) if m.step <= done)
+        if self.stop is not None:
+            self.stop.resume(done)
+        return done
+
+    def see(self, tick: Tick, due: bool) -> None:
+        """Measure and save what is due at a tick, and where the run ends."""
+        step, state = tick.step, tick.state
+        if due:
+            self.measure(step, state.ema, state.network)
+        if self.stop is not None:
+            self.stop.check(tick, _of_images(state.ema, self.plan, self.data))
+        if self.ends and not due:
+            self.measure(step, state.ema, state.network)
+        if due or self.ends:
+            if self.stop is not None:
+                self.stop.write(step)
+            save(state, checkpoint_path(self.folder, step))
+
+    def measure(self, step: int, ema: Any, raw: Any) -> None:
+        """Measure both sets of weights, and keep what was found in the order of steps."""
+        averaged, beside = (_of_images(weights, self.plan, self.data) for weights in (ema, raw))
+        self.history.append(measure(self.monitor, step, averaged, beside))
+        check_converging(self.history[-1], self.plan)
+        self.history.sort(key=lambda m: m.step)
+        # History first: after a kill between it and the checkpoint it is cut back to the one before.
+        write_history(self.history, self.folder)
+
+    def kept(self, denoiser: Any) -> Any:
+        """The averaged weights of the last clean step, in a denoiser of the same build; measured if it was not."""
+        assert self.stop is not None
+        raw = copy.deepcopy(denoiser)
+        step = self.stop.load_kept(denoiser, raw)
+        if step not in [m.step for m in self.history]:
+            self.measure(step, denoiser, raw)
+        return denoiser
 
 
 def _begun(plan: Plan, data: TrainingSet, classes: int | None) -> Any:
@@ -183,28 +278,6 @@ def _of_images(denoiser: Any, plan: Plan, data: TrainingSet) -> Denoiser:
     return Inpainter(denoiser, shape, plan.cures.hidden, FURTHER, plan.seed + FIXED)
 
 
-def check_hidden(plan: Plan, data: TrainingSet) -> None:
-    """Refuse, before anything is trained, masks of which one hides everything.
-
-    Raises:
-        InputError: if one of the masks that the run will draw does.
-    """
-    hidden, shape = plan.cures.hidden, tuple(data.x.shape[1:])
-    if hidden is None:
-        return
-    rows = torch.zeros(1, 1, *shape[1:]).expand(len(data.x), -1, -1, -1)  # masks do not depend on images
-    recipe = baseline(Examples(rows, torch.zeros(len(rows))), LAW, torch.ones_like)
-    try:
-        replace(plan.cures, flip=False).intervention(plan.seed + CURES)(recipe)
-        inpainter = Inpainter(torch.nn.Identity(), shape, hidden, FURTHER, plan.seed + FIXED)
-        inpainter.masks(mask_seeds(plan.seed, max(plan.samples, MONITORED)))
-    except InputError as error:
-        raise InputError(
-            f"--hidden {hidden:g} is too much for images of {shape[1]} x {shape[2]} pixels, of which each then shows "
-            f"{(1 - hidden) * (1 - FURTHER) * shape[1] * shape[2]:.3g} in training, on average. {error}"
-        ) from error
-
-
 def check_converging(seen: Measurement, plan: Plan) -> None:
     """Refuse to go on with weights that are finite and useless.
 
@@ -214,9 +287,9 @@ def check_converging(seen: Measurement, plan: Plan) -> None:
     loss = seen.train_loss.value
     if loss is None or not loss < HOPELESS:
         raise Diverged(
-            f"Training diverged: at step {seen.step:,} the loss on training images is {loss or math.nan:.3g}, where a "
-            f"network that has learnt nothing has about 1. Lower --learning-rate, which is "
-            f"{plan.options.learning_rate:g}."
+            f"Training diverged: at step {seen.step:,} the loss on training images is "
+            f"{'not finite' if loss is None else format(loss, '.3g')}, where a network that has learnt nothing has "
+            f"about 1. Lower --learning-rate, which is {plan.options.learning_rate:g}."
         )
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a run on the way: losses on fixed noise, copies among samples, their quality."""
+"""What is known of a run at one step, samples and copies among them, and the file that holds the measurements."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from unrote.contracts import Denoiser, Estimate
 from unrote.data.pixels import UNIT, to_bytes
 from unrote.jobs.comparing import Reference
 from unrote.jobs.levels import EVERYWHERE, at_once, sampling_levels
-from unrote.jobs.masks import losses_of, mask_seeds, one_by_one
+from unrote.jobs.masks import mask_seeds, one_by_one
 from unrote.measure.copies import grouped_neighbors, is_copy
-from unrote.measure.estimate import estimate, wilson
+from unrote.measure.estimate import wilson
 from unrote.noise.levels import LogNormal
 from unrote.sample.steps import generate
 from unrote.sweeps import write_atomic
 
 LAW = LogNormal()
 """EDM's law of training levels."""
-MONITORED = 2048
-"""Images of each set on which losses are measured; noise and levels are the same at every step."""
+MONITORED = 1024
+"""Pairs of images on which losses are measured, at most; noise and levels are the same at every step."""
+AVERAGED = "moving average"
+"""Weights that most numbers of a run belong to."""
 
 Quality = Callable[[Tensor], Estimate]
 """Samples in [-1, 1] (n,C,H,W) -> how good they are."""
@@ -42,6 +44,7 @@ class TrainingSet:
         classes: number of classes, or None.
         reference: the training images as copies are looked for.
         looks: the same with their augmentations, where there are any; a copy of one is a copy of its image.
+        split: what the user is told where held-out images were taken from the training set, else empty.
     """
 
     x: Tensor
@@ -51,6 +54,7 @@ class TrainingSet:
     held_out_label: Tensor | None = None
     classes: int | None = None
     looks: Reference | None = None
+    split: str = ""
 
     @property
     def copied_from(self) -> Reference:
@@ -59,11 +63,52 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Losses at the levels from low to high (None: without end); the gap is None where it has no interval."""
+
+    low: float
+    high: float | None
+    train_loss: Estimate
+    validation_loss: Estimate
+    loss_gap: Estimate | None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one set of weights on fixed levels and noise, weighted as in training.
+
+    Args:
+        train_loss, validation_loss: means, with intervals over images.
+        loss_gap: validation_loss / train_loss - 1, with an interval over pairs; None where it has none.
+        bands: the same by levels, from low to high; a model that knows no level of a band has none there.
+    """
+
+    train_loss: Estimate
+    validation_loss: Estimate
+    loss_gap: Estimate | None
+    bands: tuple[Band, ...]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The raw weights at one step: losses, and copies and quality of their samples where these were asked for."""
+
+    train_loss: Estimate
+    validation_loss: Estimate
+    loss_gap: Estimate | None = None
+    bands: tuple[Band, ...] = ()
+    copy_ratio: Estimate | None = None
+    frechet_distance: Estimate | None = None
+    as_stored: Estimate | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """A run at one step, averaged weights: errors weighted as in training, copies among samples, their quality.
+    """A run at one step: errors weighted as in training, copies among samples, their quality.
 
     Copies are those of training images and, where these were augmented, of their augmentations; `as_stored` are then
-    the copies of the training images as they are stored.
+    the copies of the training images as they are stored. All but `raw` belongs to `weights`. What was measured by
+    earlier versions has no gap, no bands and no raw weights.
     """
 
     step: int
@@ -72,58 +117,10 @@ class Measurement:
     copy_ratio: Estimate
     frechet_distance: Estimate | None = None
     as_stored: Estimate | None = None
-
-
-def measure(
-    denoiser: Denoiser,
-    weight: Callable[[Tensor], Tensor],
-    data: TrainingSet,
-    samples: int,
-    seed: int,
-    step: int,
-    device: torch.device | str,
-    known: tuple[float, float] = EVERYWHERE,
-    quality: Quality | None = None,
-) -> Measurement:
-    """Losses on fixed levels and noise, and the copy ratio of fresh samples (the same seeds at every step).
-
-    Args:
-        denoiser: in evaluation mode, on the device.
-        weight: of a level in the loss.
-        samples: how many are drawn.
-        seed: of levels, noise, masks and samples.
-        known: the lowest and the highest level that the denoiser knows.
-        quality: also measured of the samples.
-    """
-
-    def loss(x: Tensor, label: Tensor | None) -> Estimate:
-        n = min(len(x), MONITORED)
-        # Few images get several levels each, so that the curves are equally smooth.
-        rows = torch.arange(max(n, 512)) % n
-        g = torch.Generator().manual_seed(seed + 2)
-        sigma, z = LAW(len(rows), g).clamp(*known), torch.randn(len(rows), *x.shape[1:], generator=g)
-        values = losses_of(
-            denoiser,
-            mask_seeds(seed, len(rows)),
-            x[rows].to(device),
-            sigma.to(device),
-            z.to(device),
-            weight,
-            None if label is None else label[rows].to(device),
-            at_once(x, 512),
-        )
-        return estimate(values.double().cpu())
-
-    drawn = draw(denoiser, data, samples, seed, device, known)
-    stored = None if data.looks is None else _ratio(drawn, data.reference)
-    return Measurement(
-        step,
-        loss(data.x, data.label),
-        loss(data.held_out, data.held_out_label),
-        _ratio(drawn, data.copied_from),
-        None if quality is None else quality(drawn),
-        stored,
-    )
+    loss_gap: Estimate | None = None
+    bands: tuple[Band, ...] = ()
+    raw: Raw | None = None
+    weights: str = AVERAGED
 
 
 def draw(
@@ -161,7 +158,8 @@ def copies_of(samples: Tensor, reference: Reference) -> Tensor:
     return is_copy(found.distance[:, 0], found.distance[:, 1])
 
 
-def _ratio(samples: Tensor, reference: Reference) -> Estimate:
+def ratio_of(samples: Tensor, reference: Reference) -> Estimate:
+    """The share of copies among samples in [-1, 1]."""
     copied = copies_of(samples, reference)
     return wilson(int(copied.sum()), len(copied))
 
@@ -172,11 +170,15 @@ def write_history(history: Sequence[Measurement], folder: Path) -> None:
 
 
 def read_history(folder: Path) -> list[Measurement]:
-    """The measurements that a run folder holds."""
+    """The measurements that a run folder holds, those of earlier versions among them."""
     path = folder / "history.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [Measurement(**{name: _read(name, value) for name, value in row.items()}) for row in rows]
 
-    def read(value: Any) -> Any:
-        return Estimate(**value) if isinstance(value, dict) else value
 
-    return [Measurement(**{name: read(value) for name, value in row.items()}) for row in rows]
+def _read(name: str, value: Any) -> Any:
+    if name == "bands":
+        return tuple(Band(**{key: _read(key, part) for key, part in band.items()}) for band in value)
+    if name == "raw" and value is not None:
+        return Raw(**{key: _read(key, part) for key, part in value.items()})
+    return Estimate(**value) if isinstance(value, dict) else value

@@ -151,6 +151,11 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """How many times, spread over the steps, the run is measured and saved."""
     stop_early: bool = False
     """Keep the measured step with the lowest loss on held-out images, and nothing after it."""
+    stop_gap: float | None = None
+    """End the run where the loss on held-out images is surely more than this share above the one on training images
+    (1: twice as high), and keep the last step at which it was not; checked on the way for 1 percent of the cost."""
+    both_weights: bool = False
+    """Also draw samples of the raw weights at every checkpoint; without, only their losses are measured."""
     features: str | None = None
     """Also the Frechet distance of the samples to --test, in features spelled as for `unrote audit`: pixels, pca:16,
     classifier, dinov2:FOLDER and so on."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from unrote.contracts import Estimate, InputError
-from unrote.data.images import disjoint_splits
 from unrote.data.pixels import to_unit
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.checking import check_apart, check_name, check_options
@@ -18,14 +17,13 @@ from unrote.jobs.comparing import Reference, part_of, read_others, read_referenc
 from unrote.jobs.cure_checks import check_cures, removed
 from unrote.jobs.cure_words import sentences, told
 from unrote.jobs.cures import recipes_of
-from unrote.jobs.fitting import Plan, check_hidden, fit
+from unrote.jobs.fitting import Plan, fitted
 from unrote.jobs.measuring import LAW, Measurement, Quality, TrainingSet
 from unrote.jobs.mirrored import with_mirror_images
-from unrote.jobs.onsets import onset_sentence, onsets_of
+from unrote.jobs.onsets import onset_sentence
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import (
     check_free,
-    curve,
     device_of,
     document,
     progress,
@@ -34,9 +32,12 @@ from unrote.jobs.output import (
     write_document,
 )
 from unrote.jobs.swap_quality import check_features
-from unrote.jobs.training_page import BOTH, COUNTED, sentence, training_page
+from unrote.jobs.training_page import COUNTED, sentence, training_page
 from unrote.jobs.training_quality import quality_of
-from unrote.jobs.training_start import check_depth, start_of
+from unrote.jobs.training_results import cost_sentence, lowest_held_out, results_of
+from unrote.jobs.training_split import split_of
+from unrote.jobs.training_start import check_depth, check_hidden, start_of
+from unrote.jobs.training_stop import Stopping, check_stop, grid_of, tidy
 from unrote.report.format import quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint
@@ -56,6 +57,8 @@ class Training:
         out: the run folder.
         done: what was done against copying, in words.
         kept: the measurement whose weights were kept; the last one unless the run was stopped early.
+        stop: what online early stopping did, or None.
+        notes: what else a reader should know.
     """
 
     history: tuple[Measurement, ...]
@@ -63,6 +66,8 @@ class Training:
     out: Path
     done: tuple[str, ...]
     kept: Measurement
+    stop: Stopping | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def copy_ratio(self) -> Estimate:
@@ -82,9 +87,11 @@ class Training:
             + ("" if m.frechet_distance is None else f"  Frechet distance {quantity(m.frechet_distance)}")
             for m in self.history
         ]
-        said = sentence(self.history, self.kept)
+        said = sentence(self.history, self.kept, self.stop)
         counted = () if self.kept.as_stored is None else (COUNTED,)
-        lines = [said, *self.done, *counted, onset_sentence(self.history), "", *rows, ""]
+        stopped = () if self.stop is None else (self.stop.because,)
+        notes = [*self.done, *counted, *stopped, onset_sentence(self.history), *self.notes]
+        lines = [said, *notes, "", *rows, ""]
         return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
@@ -118,6 +125,7 @@ def train(options: TrainOptions) -> Training | Runs:
     check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
     check_features(options)
+    check_stop(options.stop_gap, options.stop_early)
     recipes = recipes_of(options)
     for cures in recipes.values():
         check_cures(cures, LAW)
@@ -135,7 +143,7 @@ def train(options: TrainOptions) -> Training | Runs:
     for plan in plans.values():
         check_hidden(plan, data)
     shop = Workshop(data, inputs, quality_of(data, options), device)
-    identity = {"settings": settings_of(options), "seed": options.seed, "inputs": inputs}
+    identity = {"settings": asked_of(options), "seed": options.seed, "inputs": inputs}
     with (
         workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder,
         progress("training steps", options.steps * len(plans)) as advance,
@@ -144,7 +152,7 @@ def train(options: TrainOptions) -> Training | Runs:
             return train_each(plans, shop, options, folder, advance)
         (plan,) = plans.values()
         made = train_one(plan, shop, options, folder, advance)
-        keep_until(made.kept.step, folder)
+        settle(made, folder)
         return made
 
 
@@ -156,23 +164,41 @@ def train_one(
     Args:
         options: of this run alone; its `out` is where the folder will be.
     """
-    _, history = fit(shop.data, plan, folder, advance, shop.device, shop.quality)
-    kept = lowest_held_out(history) if options.stop_early else history[-1]
-    results = results_of(history, kept) | {
+    fit = fitted(shop.data, plan, folder, advance, shop.device, shop.quality)
+    kept = kept_of(fit.history, options.stop_early, fit.stop)
+    results = results_of(fit, kept, plan.options) | {
         "interventions": told(plan.cures, LAW, plan.known),
         "share_removed": removed(plan.cures, LAW, plan.known),
+        "held_out": {"images": len(shop.data.held_out), "split_off": bool(shop.data.split)},
     }
     content = document("train", shop.inputs, options, results)
     done = sentences(plan.cures, LAW, plan.known)
-    made = Training(tuple(history), content, options.out, done, kept)
+    notes = tuple(note for note in (shop.data.split, cost_sentence(results["monitoring"])) if note)
+    made = Training(tuple(fit.history), content, options.out, done, kept, fit.stop, notes)
     write(training_page(made, options), folder / "report.html")
     write_document(content, folder)
     return made
 
 
-def lowest_held_out(history: Sequence[Measurement]) -> Measurement:
-    """The measurement with the lowest loss on held-out images, the first of several."""
-    return min(history, key=lambda m: m.validation_loss.value or 0.0)
+def kept_of(history: Sequence[Measurement], early: bool, stop: Stopping | None) -> Measurement:
+    """The measurement whose weights are kept."""
+    if stop is not None and stop.ended is not None:
+        return next(m for m in history if m.step == stop.kept)
+    return lowest_held_out(history) if early else history[-1]
+
+
+def asked_of(options: TrainOptions) -> dict[str, Any]:
+    """The settings that make two runs the same run; flags that did not exist once do not count where they are off."""
+    later = {"stop_gap": None, "both_weights": False}
+    return {k: v for k, v in settings_of(options).items() if k not in later or v != later[k]}
+
+
+def settle(made: Training, folder: Path) -> None:
+    """Leave the measured checkpoints up to the one that is kept, and the last clean one where losses were checked."""
+    keep_until(made.kept.step, folder)
+    if made.stop is not None:
+        clean = {made.kept.step} if made.stop.kept is None else {made.stop.kept}
+        tidy(folder, {m.step for m in made.history} | clean, made.kept.step)
 
 
 def keep_until(step: int, folder: Path) -> None:
@@ -198,14 +224,13 @@ def read_data(options: TrainOptions) -> tuple[TrainingSet, dict[str, Any]]:
     if options.test is not None:
         fresh = read_others(options.test, reference, options.resize, options.train_range)
         inputs = {"train": whole.provenance, "test": fresh.provenance}
+        split = ""
     else:
-        held = max(1, len(whole) // 10)
-        g = torch.Generator().manual_seed(options.seed)
-        kept, out = disjoint_splits(len(whole), [len(whole) - held, held], g)
-        fresh = part_of(whole, out)
-        reference = Reference.of(part_of(whole, kept), options.duplicate_threshold, memory)
+        chosen = split_of(reference, options.seed)
+        fresh, split = part_of(whole, chosen.out), chosen.words
+        reference = Reference.of(part_of(whole, chosen.kept), options.duplicate_threshold, memory)
         inputs = {"train": whole.provenance, "test": None}
-    data = training_set(reference, fresh, options.conditional)
+    data = replace(training_set(reference, fresh, options.conditional), split=split)
     if options.flip:
         data = replace(data, looks=with_mirror_images(reference, memory))
     return data, {key: None if value is None else vars(value) for key, value in inputs.items()}
@@ -244,6 +269,8 @@ def network_of(options: TrainOptions) -> MLP | UNet:
 def plan_of(options: TrainOptions, cpu: bool) -> Plan:
     """The flags as a plan."""
     every = max(1, options.steps // 100)
+    if options.stop_gap is not None:
+        every = grid_of(every)
     return Plan(
         network_of(options),
         Options(
@@ -260,28 +287,6 @@ def plan_of(options: TrainOptions, cpu: bool) -> Plan:
         options.checkpoints,
         options.samples,
         options.seed,
+        both_weights=options.both_weights,
+        stop_gap=options.stop_gap,
     )
-
-
-def results_of(history: Sequence[Measurement], kept: Measurement) -> dict[str, Any]:
-    """The keys of result.json."""
-    last, best = history[-1], lowest_held_out(history)
-    found: dict[str, Any] = {
-        "steps": [m.step for m in history],
-        "train_loss": curve([m.train_loss for m in history]),
-        "validation_loss": curve([m.validation_loss for m in history]),
-        "copy_ratio": curve([m.copy_ratio for m in history]),
-        "weights": "moving average",
-        "onset": onsets_of(history),
-        "stopped_at": kept.step,
-        "stopped_because": "all steps were done"
-        if kept is last
-        else f"of {len(history)} measured steps the loss on held-out images was lowest there; training went on to "
-        f"step {last.step}, and what came after was thrown away",
-        "lowest_validation_loss": asdict(best),
-    }
-    stored = [m.as_stored for m in history if m.as_stored is not None]
-    if stored:
-        found |= {"copies_of": BOTH, "copy_ratio_as_stored": curve(stored)}
-    distances = [m.frechet_distance for m in history if m.frechet_distance is not None]
-    return found | ({"frechet_distance": curve(distances)} if distances else {})

@@ -11,6 +11,7 @@ from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.measuring import Measurement
 from unrote.jobs.onsets import onset_sentence
 from unrote.jobs.options import TrainOptions
+from unrote.jobs.training_stop import Stopping
 from unrote.report import blocks, plots
 from unrote.report.format import percent, ratio
 
@@ -26,11 +27,13 @@ COUNTED = (
 """The same for a reader of both ratios."""
 
 
-def sentence(history: Sequence[Measurement], kept: Measurement) -> str:
+def sentence(history: Sequence[Measurement], kept: Measurement, stop: Stopping | None = None) -> str:
     """What the run did, in one sentence."""
     found = next((m.step for m in history if m.copy_ratio.value), None)
     after = f"After {kept.step:,} steps"
-    if kept is not history[-1]:
+    if stop is not None and stop.ended is not None:
+        after = f"After {kept.step:,} of {stop.ended:,} steps, the last at which the losses had not parted,"
+    elif kept is not history[-1]:
         after += f" of {history[-1].step:,}, where the loss on held-out images was lowest,"
     if not kept.copy_ratio.value:
         later = "" if found is None else f"; later, at step {found:,}, some were"

@@ -14,7 +14,7 @@ from unrote.jobs.fitting import Plan, read_run
 from unrote.jobs.measuring import draw
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import document, plain, write_document
-from unrote.jobs.training import Training, Workshop, keep_until, train_one
+from unrote.jobs.training import Training, Workshop, settle, train_one
 from unrote.jobs.training_page import COUNTED
 from unrote.report.format import percent, quantity, ratio
 from unrote.report.page import write
@@ -115,7 +115,7 @@ def train_each(
         name,
         run,
     ) in runs.items():  # at the end: a run that is thinned out would be trained again after a kill
-        keep_until(run.kept.step, folder / name)
+        settle(run, folder / name)
     return made
 
 

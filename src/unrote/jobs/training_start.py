@@ -1,4 +1,4 @@
-"""The model that a run starts from, and networks that cannot be built."""
+"""The model that a run starts from, and what cannot be trained: networks, and masks that hide everything."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import fields, replace
 
 import torch
 
-from unrote.contracts import InputError
+from unrote.contracts import Examples, InputError
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import with_spare_class
-from unrote.jobs.fitting import Start
-from unrote.jobs.masks import matching
-from unrote.jobs.measuring import TrainingSet
+from unrote.jobs.fitting import CURES, FIXED, Plan, Start
+from unrote.jobs.masks import Inpainter, mask_seeds, matching
+from unrote.jobs.measuring import LAW, MONITORED, TrainingSet
 from unrote.jobs.models import Description, check_classes, check_fits, read_model
 from unrote.jobs.options import TrainOptions
 from unrote.train.interventions import classes_with_dummies
+from unrote.train.masking import FURTHER
+from unrote.train.recipe import baseline
 
 SHAPING = ("network", "width", "depth", "dropout")
 """Options that a model to start from decides."""
@@ -72,3 +74,25 @@ def check_depth(network: MLP | UNet, side: int) -> None:
             f"A U-Net of depth {len(network.channels)} cannot be built for images of {side} pixels, which each "
             f"level halves: --depth lies between 1 and {largest}."
         )
+
+
+def check_hidden(plan: Plan, data: TrainingSet) -> None:
+    """Refuse, before anything is trained, masks of which one hides everything.
+
+    Raises:
+        InputError: if one of the masks that the run will draw does.
+    """
+    hidden, shape = plan.cures.hidden, tuple(data.x.shape[1:])
+    if hidden is None:
+        return
+    rows = torch.zeros(1, 1, *shape[1:]).expand(len(data.x), -1, -1, -1)  # masks do not depend on images
+    recipe = baseline(Examples(rows, torch.zeros(len(rows))), LAW, torch.ones_like)
+    try:
+        replace(plan.cures, flip=False).intervention(plan.seed + CURES)(recipe)
+        inpainter = Inpainter(torch.nn.Identity(), shape, hidden, FURTHER, plan.seed + FIXED)
+        inpainter.masks(mask_seeds(plan.seed, max(plan.samples, MONITORED)))
+    except InputError as error:
+        raise InputError(
+            f"--hidden {hidden:g} is too much for images of {shape[1]} x {shape[2]} pixels, of which each then shows "
+            f"{(1 - hidden) * (1 - FURTHER) * shape[1] * shape[2]:.3g} in training, on average. {error}"
+        ) from error

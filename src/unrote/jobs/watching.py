@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -25,11 +25,15 @@ from unrote.denoise.compose import edm
 from unrote.denoise.foreign import Card
 from unrote.jobs.comparing import Reference
 from unrote.jobs.fitting import SIGMA_DATA
-from unrote.jobs.measuring import MONITORED, Measurement, TrainingSet, measure, read_history, write_history
+from unrote.jobs.measuring import AVERAGED, MONITORED, Measurement, TrainingSet, read_history, write_history
 from unrote.jobs.models import check_fits, labels_for
+from unrote.jobs.monitoring import Monitor, measure, monitor_of
+from unrote.jobs.onsets import onsets_of
 from unrote.sweeps import write_atomic
 from unrote.train.probe import untouched
 
+AS_GIVEN = "as given"
+"""Weights of a denoiser that is watched alone: the program knows whether they are averaged."""
 MEMORY = 2**29
 """Bytes that the search for near-duplicates may take."""
 
@@ -39,7 +43,7 @@ class WatchOptions:
     """When and how a training program is watched.
 
     Args:
-        out: folder that gets history.json and watch.json; made if it is not there.
+        out: folder that gets history.json, onset.json and watch.json; made if it is not there.
         first: the first step that is measured.
         factor: every further one is at least this many times the one before.
         samples: samples drawn at each measurement, always from the same seeds.
@@ -81,7 +85,8 @@ class Watch:
 
     The denoiser shares its weights with the network in training (`unrote.denoise.foreign.from_diffusers`,
     `from_module`), so that each measurement sees them as they are; pass one around the averaged weights to watch
-    those. During a measurement modules are in evaluation mode and torch's streams of random numbers are
+    those, or both: `averaged` then has the numbers, and the losses of the denoiser stand beside them as `raw`.
+    During a measurement modules are in evaluation mode and torch's streams of random numbers are
     others; afterwards both are as they were. In a program of several processes all of them may call, or the
     first alone: the first one measures, on weights that all of them share.
 
@@ -93,7 +98,8 @@ class Watch:
         options: when and how.
         label, held_out_label: classes (N,) of tensors, for a model with classes; DATA brings its own.
         weight: sigma (B,) -> weight of the loss (B,); the denoiser's own where it has one, else EDM's.
-        modules: what to put into evaluation mode beside the denoiser, where that is a function.
+        modules: what to put into evaluation mode beside the denoisers, where these are functions.
+        averaged: the same denoiser around averaged weights, or None.
 
     Raises:
         InputError: if the images do not fit each other or the model, or out holds another watch.
@@ -110,10 +116,11 @@ class Watch:
         held_out_label: Tensor | None = None,
         weight: Callable[[Tensor], Tensor] | None = None,
         modules: Sequence[nn.Module] = (),
+        averaged: Denoiser | None = None,
     ) -> None:
         self.options = options
-        self._denoiser, self._card = denoiser, card
-        own = [denoiser] if isinstance(denoiser, nn.Module) else []
+        self._denoiser, self._averaged, self._card = denoiser, averaged, card
+        own = [part for part in (denoiser, averaged) if isinstance(part, nn.Module)]
         self._modules = [*own, *modules]
         self._weight = weight or getattr(denoiser, "weight", None) or _edm_weight
         self._history: list[Measurement] = []
@@ -127,6 +134,7 @@ class Watch:
         self._data = _training_set(images[0], images[1], card, options.duplicate_threshold)
         with untouched(self._modules):
             check_fits(denoiser, card, self._data.reference, self.device)
+        self._monitor = self._monitored()
         self._open(images)
 
     @property
@@ -139,6 +147,14 @@ class Watch:
     def history(self) -> tuple[Measurement, ...]:
         """All measurements so far, with intervals; empty in every process but the first."""
         return tuple(self._history)
+
+    @property
+    def onset(self) -> dict[str, Any]:
+        """When memorization began, by the gap between losses and by copies, as `unrote train` says it.
+
+        Empty before the first measurement. Where nothing was reached, `low` is the last measured step.
+        """
+        return onsets_of(self._history, self.options.seed) if self._history else {}
 
     def on_step(self, step: int) -> Measurement | None:
         """Call after every update; measures if the step is due.
@@ -174,22 +190,23 @@ class Watch:
             self.options.first, self.options.factor * before[-1] if before else 0
         )
 
+    def _monitored(self) -> Monitor:
+        known = self._card.low, self._card.high
+        return monitor_of(
+            self._data, self._weight, self.options.samples, self.options.seed, self.device, known
+        )
+
     def _measure(self, step: int) -> Measurement:
-        options = self.options
+        monitor = replace(self._monitor, device=self.device)  # the network may have moved
         with untouched(self._modules):
-            made = measure(
-                self._denoiser,
-                self._weight,
-                self._data,
-                options.samples,
-                options.seed,
-                step,
-                self.device,
-                (self._card.low, self._card.high),
-            )
+            if self._averaged is None:
+                made = measure(monitor, step, self._denoiser, weights=AS_GIVEN)
+            else:
+                made = measure(monitor, step, self._averaged, self._denoiser, AVERAGED)
         self._made[step] = made
         self._history = [*(m for m in self._history if m.step < step), made]
-        write_history(self._history, options.out)
+        write_history(self._history, self.options.out)
+        write_atomic(self.options.out / "onset.json", json.dumps(self.onset, indent=1))
         return made
 
     def _open(self, images: Sequence[Images]) -> None:
