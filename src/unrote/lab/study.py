@@ -58,11 +58,15 @@ class Material:
         train: learned from, in [-1, 1] (N,C,H,W).
         test: fresh ones of the same kind (M,C,H,W).
         many: `train` first, then all that are left: what a model with much data learns from.
+        train_label: classes of `train` (N,); 0 where the set has none.
+        test_label: classes of `test` (M,).
     """
 
     train: Float[Tensor, "N C H W"]
     test: Float[Tensor, "M C H W"]
     many: Float[Tensor, "L C H W"]
+    train_label: Int[Tensor, " N"] | None = None
+    test_label: Int[Tensor, " M"] | None = None
 
 
 def coloured_digits() -> tuple[UInt8[Tensor, "N C H W"], Int[Tensor, " N"]]:
@@ -134,7 +138,7 @@ def material(asked: Mapping[str, Any], seed: int) -> Material:
     Raises:
         InputError: if the set does not hold as many.
     """
-    x, _ = prepared(asked["set"], asked["side"])
+    x, label = prepared(asked["set"], asked["side"])
     _, rows = parted(asked)
     n, m = asked["images"], asked["test"]
     if n + m > len(rows):
@@ -144,7 +148,8 @@ def material(asked: Mapping[str, Any], seed: int) -> Material:
         )
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     train, test, left = rows[:n], rows[n : n + m], rows[n + m :]
-    return Material(as_unit(x[train]), as_unit(x[test]), as_unit(x[torch.cat([train, left])]))
+    parts = [as_unit(x[part]) for part in (train, test, torch.cat([train, left]))]
+    return Material(parts[0], parts[1], parts[2], label[train], label[test])
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from unrote.contracts import Estimate, InputError
 from unrote.lab.claims import FAILED, HELD, PARTLY, Row, ends
 from unrote.lab.wild_middle.gap_rules import Judged
 from unrote.measure.estimate import newcombe
+from unrote.measure.gaps import difference, excess
 from unrote.measure.onset import Onset, copy_onset, gap_onset
 from unrote.measure.power_law import HeldOut, PowerLaw, fit_power_law, held_out_sizes
 
@@ -23,6 +24,10 @@ STOPPED_AT = 1.0
 """The relative gap that early stopping allows: a test loss twice the training loss."""
 MORE = 0.01
 """How many more samples than fresh pictures may be copies at the stopping time."""
+GAPS = {"gap": difference, "relative": excess}
+"""How losses are compared."""
+NAMES = {"gap": "loss gap", "relative": "relative loss gap", "copies": "share of copies"}
+"""Kinds of onsets in words."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Definition:
     """What an onset is.
 
     Args:
-        kind: "gap" of the losses, or "copies" among samples.
-        threshold: difference of the losses, or share of copies.
+        kind: "gap" of the losses, their "relative" gap, or "copies" among samples.
+        threshold: difference of the losses, share of the training loss, or share of copies.
         weights: "raw" or "averaged".
     """
 
@@ -42,8 +47,7 @@ class Definition:
     @property
     def words(self) -> str:
         """The definition in words."""
-        what = "loss gap" if self.kind == "gap" else "share of copies"
-        return f"{what} {self.threshold:g}, {self.weights} weights"
+        return f"{NAMES[self.kind]} {self.threshold:g}, {self.weights} weights"
 
     @property
     def name(self) -> str:
@@ -53,8 +57,8 @@ class Definition:
     def onset(self, row: Row) -> Onset:
         """The onset of one run."""
         steps, seen = row["result"]["steps"], row["result"][self.weights]
-        if self.kind == "gap":
-            return gap_onset(steps, seen["train"], seen["validation"], self.threshold)
+        if self.kind in GAPS:
+            return gap_onset(steps, seen["train"], seen["validation"], self.threshold, GAPS[self.kind])
         samples = row["configuration"]["samples"]
         return copy_onset(steps, [count / samples for count in seen["copies"]], self.threshold)
 
@@ -86,20 +90,24 @@ def held_out(rows: Sequence[Row], definition: Definition) -> HeldOut | None:
     return next((one for one in table if one.size == max(sizes(rows))), None)
 
 
+def judged_law(law: PowerLaw | None) -> tuple[Estimate, str]:
+    """The exponent of a law that may not be known, and whether it is 1."""
+    if law is None or law.exponent.low is None:
+        return Estimate(None, None, None, 0), FAILED
+    low, high = ends(law.exponent)
+    assert law.exponent.value is not None
+    contains = low <= 1 <= high
+    if contains and high - low < WIDEST:
+        return law.exponent, HELD
+    near = abs(law.exponent.value - 1) <= NEAR
+    return law.exponent, PARTLY if contains or near else FAILED
+
+
 def is_linear(name: str, definition: Definition) -> Judged:
     """Judge the exponent of one set by one definition."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
-        law = law_of(of_set(rows, name), definition)
-        if law is None or law.exponent.low is None:
-            return Estimate(None, None, None, 0), FAILED
-        low, high = ends(law.exponent)
-        assert law.exponent.value is not None
-        contains = low <= 1 <= high
-        if contains and high - low < WIDEST:
-            return law.exponent, HELD
-        near = abs(law.exponent.value - 1) <= NEAR
-        return law.exponent, PARTLY if contains or near else FAILED
+        return judged_law(law_of(of_set(rows, name), definition))
 
     return judged
 

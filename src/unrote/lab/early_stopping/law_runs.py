@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from unrote.lab.wild_middle.gap_runs import measured_in
 from unrote.measure.gaps import relative_gap
 from unrote.train.loop import Options, train
 from unrote.train.probe import Probe, probe_of
-from unrote.train.recipe import baseline
+from unrote.train.recipe import Recipe, Weight, baseline
 
 GRID = 8
 """Checkpoints are multiples of so many steps."""
@@ -43,28 +43,60 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     denoiser = build(network_of(asked["network"]), shape, None, seed)
     rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.test))
     recipe = baseline(rows, LAW, denoiser.weight)
-    pairs = min(len(made.train), EVALUATIONS)
-    g = torch.Generator().manual_seed(seed + 2)
-    probe = probe_of(rows, fresh, LAW, denoiser.weight, g, pairs, max(1, EVALUATIONS // pairs))
-    options = replace(Options(**asked["options"]), steps=at[-1], tick_every=GRID)
+    probe = paired(rows, fresh, denoiser.weight, seed)
     features = measured_in(asked["pictures"])
-    found: dict[str, list[dict[str, float]]] = {"raw": [], "averaged": []}
+
+    def measured(name: str, model: nn.Module) -> dict[str, float]:
+        samples = samples_of(from_cpu(model), shape, asked["samples"], seed)
+        seen = losses(model, probe) | {"copies": float(copied(samples, made.train).sum())}
+        if name == "averaged":
+            value = quality(samples, made.test, features).distance.value
+            assert value is not None
+            seen["frechet"] = value
+        return seen
+
+    found = followed(denoiser, recipe, seed, Options(**asked["options"]), at, measured)
+    return {"fresh": int(copied(made.test, made.train).sum()), **found}
+
+
+def paired(rows: Examples, fresh: Examples, weight: Weight, seed: int) -> Probe:
+    """Pairs of a training and a test picture under the same noise, at EDM's levels; `EVALUATIONS` of each."""
+    pairs = min(len(rows.x), EVALUATIONS)
+    g = torch.Generator().manual_seed(seed + 2)
+    return probe_of(rows, fresh, LAW, weight, g, pairs, max(1, EVALUATIONS // pairs))
+
+
+def followed(
+    denoiser: nn.Module,
+    recipe: Recipe,
+    seed: int,
+    options: Options,
+    at: Sequence[int],
+    measured: Callable[[str, nn.Module], Mapping[str, float]],
+    enough: Callable[[Mapping[str, float]], bool] = lambda seen: False,
+) -> dict[str, Any]:
+    """Train, and measure raw and averaged weights at some steps.
+
+    Args:
+        at: ascending steps on the grid.
+        measured: (name of the weights, their denoiser) -> numbers by name.
+        enough: numbers of the averaged weights -> whether the rest of the run is of no interest.
+
+    Returns:
+        the steps that were reached, and under "raw" and "averaged" a list for each number.
+    """
+    found: dict[str, list[Mapping[str, float]]] = {"raw": [], "averaged": []}
+    done: list[int] = []
+    options = replace(options, steps=at[-1], tick_every=GRID)
     for tick in train(denoiser, recipe, torch.Generator().manual_seed(seed + 1), options):
         if tick.step not in at:
             continue
+        done.append(tick.step)
         for name, model in (("raw", tick.state.network), ("averaged", tick.state.ema)):
-            samples = samples_of(from_cpu(model), shape, asked["samples"], seed)
-            seen = losses(model, probe) | {"copies": float(copied(samples, made.train).sum())}
-            if name == "averaged":
-                value = quality(samples, made.test, features).distance.value
-                assert value is not None
-                seen["frechet"] = value
-            found[name].append(seen)
-    return {
-        "steps": at,
-        "fresh": int(copied(made.test, made.train).sum()),
-        **{name: columns(table) for name, table in found.items()},
-    }
+            found[name].append(measured(name, model))
+        if enough(found["averaged"][-1]):
+            break
+    return {"steps": done, **{name: columns(table) for name, table in found.items()}}
 
 
 def losses(model: nn.Module, probe: Probe) -> dict[str, float]:
