@@ -180,7 +180,7 @@ def check_tokens(x: Integer[Tensor, "B L"], count: int) -> None:
 
 
 def _checked(level: Tensor) -> Tensor:
-    if level.numel() and not (0 <= float(level.min()) and float(level.max()) <= 1):
+    if level.numel() and not (float(level.min()) >= 0 and float(level.max()) <= 1):
         raise ValueError(
             f"the level of tokens is the probability of being destroyed, in [0, 1], got {level.min():g} to "
             f"{level.max():g}"
