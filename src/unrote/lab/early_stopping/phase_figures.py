@@ -101,14 +101,14 @@ def route(
     return Route(name, x, y) if x else None
 
 
-def size_at(row: float, top: dict[int, int]) -> float:
+def size_at(row: float | int, top: dict[int, int]) -> float:
     """P at a fraction of a row: sizes lie in geometric progression."""
     sizes = list(top)
     ratio = sizes[0] / sizes[1] if len(sizes) > 1 else 2.0
     return float(sizes[0] * ratio**-row)
 
 
-def place_of(step: float, steps: Sequence[int]) -> float:
+def place_of(step: float | int, steps: Sequence[int]) -> float:
     """A step as a fraction of a column, straight on the logarithmic axis, beyond the ends as well."""
     k = min(max(sum(one <= step for one in steps) - 1, 0), len(steps) - 2)
     return k + math.log(step / steps[k]) / math.log(steps[k + 1] / steps[k])
