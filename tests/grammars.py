@@ -28,3 +28,9 @@ def reference_grammar() -> Grammar:
     top = [[[0, 0], [1, 2]], [[0, 1], [2, 2]], [[1, 0], [2, 1]]]
     low = [[[0, 0], [1, 1]], [[0, 2], [2, 1]], [[1, 2], [2, 0]]]
     return Grammar(Shape(3, 2, 2), (torch.tensor(low), torch.tensor(top)))
+
+
+def named(grammar: Grammar) -> str:
+    """What a test about a grammar is called."""
+    s = grammar.shape
+    return f"v{s.vocabulary}m{s.rules}L{s.layers}s{s.branching}c{s.roots}"

@@ -68,8 +68,8 @@ def test_every_pair_is_equally_likely_to_be_a_rule(generator: torch.Generator) -
 
 
 def test_every_symbol_appears_where_it_must_and_absent_ones_are_reported() -> None:
-    shape, missing = Shape(8, 2, 4), 0
-    for seed in range(20):
+    shape, missing = Shape(8, 2, 3), 0
+    for seed in range(12):
         full = random_grammar(shape, torch.Generator().manual_seed(seed))
         assert all(len(layer) == 0 for layer in absent_symbols(full))
         free = random_grammar(shape, torch.Generator().manual_seed(seed), every_symbol=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from grammars import small_grammars
+from grammars import named, small_grammars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from unrote.data.grammar_counts import (
 )
 
 
-@pytest.mark.parametrize("grammar", small_grammars(), ids=str)
+@pytest.mark.parametrize("grammar", small_grammars(), ids=named)
 def test_all_strings_are_as_many_as_counted_and_different(grammar) -> None:
     every = all_strings(grammar)
     assert every.x.shape == (grammar.shape.strings, grammar.shape.length)

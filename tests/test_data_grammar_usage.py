@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from grammars import reference_grammar, small_grammars
+from grammars import named, reference_grammar, small_grammars
 
 from unrote.data.grammar import Shape, random_grammar
 from unrote.data.grammar_counts import all_strings, random_strings
@@ -12,7 +12,7 @@ from unrote.data.grammar_parse import parse
 from unrote.data.grammar_usage import expected_usage, rule_counts, rule_usage, usage_errors
 
 
-@pytest.mark.parametrize("grammar", small_grammars(), ids=str)
+@pytest.mark.parametrize("grammar", small_grammars(), ids=named)
 def test_expected_usage_is_that_of_all_strings(grammar) -> None:
     measured = rule_usage(grammar.shape, parse(grammar, all_strings(grammar).x))
     expected = expected_usage(grammar)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,34 +25,8 @@ WEAK = 1e-250
 """A message that is smaller before it is normalized has lost digits to underflow."""
 
 
-class Algebra(Protocol):
-    """How probabilities are multiplied, added and normalized: as they are, or as logarithms."""
-
-    zero: float
-
-    def of_logarithm(self, x: Tensor) -> Tensor:
-        """Numbers from their logarithms."""
-        ...
-
-    def product(self, a: Tensor, b: Tensor) -> Tensor:
-        """A product a b."""
-        ...
-
-    def add_product(self, out: Tensor, a: Tensor, b: Tensor) -> None:
-        """Add a b to out, in place."""
-        ...
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """Divide by the sum over dim 0, in place, and return its logarithm."""
-        ...
-
-    def logarithm(self, x: Tensor) -> Tensor:
-        """Logarithms of numbers, in place."""
-        ...
-
-
 class Scaled:
-    """Probabilities as they are; fast, and exact but for what underflows within one message."""
+    """Probabilities as they are: fast, and exact but for what underflows within one message."""
 
     zero = 0.0
 
@@ -81,7 +54,7 @@ class Scaled:
 
 
 class Logarithmic:
-    """Probabilities as logarithms; slow, and exact however small they are."""
+    """Probabilities as logarithms: slower, and exact however small they are."""
 
     zero = -torch.inf
 
@@ -106,6 +79,10 @@ class Logarithmic:
     def logarithm(self, x: Tensor) -> Tensor:
         """The numbers themselves."""
         return x
+
+
+Algebra = Scaled | Logarithmic
+"""How probabilities are multiplied, added and normalized."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +130,7 @@ class Tree:
         """
         depth = len(self.rules) - layer
         places = torch.arange(self.branching**depth).reshape((self.branching,) * depth)
-        return places.permute(*reversed(range(depth))).flatten()
+        return places.permute(list(reversed(range(depth)))).flatten()
 
 
 @dataclass(frozen=True, eq=False)

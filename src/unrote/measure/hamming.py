@@ -18,7 +18,7 @@ BLOCK = 2**14
 
 
 def hamming_neighbors(
-    query: Integer[Tensor, "Q L"], reference: Integer[Tensor, "N L"], k: int = 1
+    query: Integer[Tensor, "Q L"], reference: Integer[Tensor, "N _L"], k: int = 1
 ) -> Neighbors:
     """The k nearest reference strings of every query, exact; ties go to the lower index.
 

@@ -214,7 +214,7 @@ def uniformity(index: Int[Tensor, " n"], strings: int, confidence: float = 0.95)
     return Uniformity(Estimate(distance, low, min(1.0, distance + noise), n), _perfect(n, strings))
 
 
-def hellinger(log_p: Float[Tensor, "B L V"], log_q: Float[Tensor, "B L V"]) -> Float[Tensor, " B"]:
+def hellinger(log_p: Float[Tensor, "B L V"], log_q: Float[Tensor, "_B _L _V"]) -> Float[Tensor, " B"]:
     """How far the outputs of two denoisers of tokens are apart, a value per string in [0, 1].
 
     (1/L) sum_l H_l, H_l^2 = (1/2) sum_a (sqrt p_la - sqrt q_la)^2.

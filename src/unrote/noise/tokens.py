@@ -49,7 +49,7 @@ class Uniform:
         return torch.where(u[:, 0] < over(_checked(level), x0), other, x0)
 
     def log_likelihood(
-        self, x: Integer[Tensor, "B L"], x0: Integer[Tensor, "N L"], level: Float[Tensor, " B"]
+        self, x: Integer[Tensor, "B L"], x0: Integer[Tensor, "N _L"], level: Float[Tensor, " B"]
     ) -> Float[Tensor, "B N"]:
         """sum_l log q(x_bl | x0_nl) in float64, nothing left out; at t = 0 see `PENALTY`."""
         check_tokens(x, self.vocabulary)
@@ -94,7 +94,7 @@ class Masked:
         return x0.masked_fill(u < over(_checked(level), x0), self.mask)
 
     def log_likelihood(
-        self, x: Integer[Tensor, "B L"], x0: Integer[Tensor, "N L"], level: Float[Tensor, " B"]
+        self, x: Integer[Tensor, "B L"], x0: Integer[Tensor, "N _L"], level: Float[Tensor, " B"]
     ) -> Float[Tensor, "B N"]:
         """log q(what is seen in x_b | x0_n, what is masked) in float64: 0, or `PENALTY` off per disagreement.
 
@@ -116,7 +116,7 @@ TokenProcess = Uniform | Masked
 
 def agreements(
     x: Integer[Tensor, "B L"],
-    x0: Integer[Tensor, "N L"],
+    x0: Integer[Tensor, "N _L"],
     vocabulary: int,
     *,
     memory: int = likelihoods.DEFAULT_MEMORY,
