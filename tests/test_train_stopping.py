@@ -15,6 +15,7 @@ from unrote.contracts import Estimate, Examples, InputError
 from unrote.denoise.compose import Precondition, edm
 from unrote.denoise.networks import build_mlp
 from unrote.measure.gaps import relative_gap
+from unrote.measure.online import expected_words
 from unrote.measure.onset import gap_onset
 from unrote.noise.levels import LogNormal
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, save
@@ -79,6 +80,29 @@ def test_the_sentence_before_the_stop_and_without_a_clean_step():
     assert only.stop and only.kept is None and "check earlier" in only.because
 
 
+def test_what_is_expected_is_said_beside_what_was_found():
+    seen = []
+
+    def expected(steps, gaps):
+        seen.append((list(steps), list(gaps)))
+        return f"Copies come at step {steps[-1] * 2}."
+
+    stopper = EarlyStopping(scripted([0.05, 0.4, 0.9]), 0.1, expected=expected)
+    assert "Copies" not in stopper.because  # nothing is known without a check
+    made = run(stopper, 3)
+    assert made[0].because.endswith("counts as clean. Copies come at step 20.")
+    assert made[1].because.endswith("the last clean step is 10. Copies come at step 40.")
+    # After the stop it stays what was expected then.
+    assert made[2].because == made[1].because and seen[-1] == ([10, 20], [0.05, 0.4])
+
+
+def test_the_sentence_of_a_calibrated_stop_names_the_copies_to_come():
+    stopper = EarlyStopping(scripted([0.1, 0.5, 1.2], 0.1), expected=expected_words)
+    first, _, last = run(stopper, 3)
+    assert first.because.endswith("The losses do not say yet when 5 % of the samples will be copies.")
+    assert last.stop and "expected to be copies at about step" in last.because
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12), st.data())
 def test_a_resumed_run_decides_as_the_uninterrupted_one(values, data):
@@ -94,7 +118,7 @@ def test_a_resumed_run_decides_as_the_uninterrupted_one(values, data):
 
 def test_what_keep_saves_of_the_state_goes_on_from_there():
     saved = {}
-    values = [0.01, 0.02, 0.5]
+    values = [0.01, 0.02, 1.5]
     stopper = EarlyStopping(scripted(values), keep=lambda step: saved.update({step: stopper.state_dict()}))
     whole = run(stopper, 3)
     again = EarlyStopping(scripted(values[2:]))
@@ -191,7 +215,7 @@ def test_bad_losses_are_told_and_change_nothing(train_losses, validation_losses,
             lambda: EarlyStopping(relative_gap, 0.2).load_state_dict(
                 EarlyStopping(relative_gap).state_dict()
             ),
-            "0.1 and",
+            "0.9 and",
         ),
         (
             lambda: EarlyStopping(relative_gap).load_state_dict(
