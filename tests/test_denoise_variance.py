@@ -11,7 +11,6 @@ from unrote.denoise.variance import LearnedVariance, MeanOf, log_variance
 from unrote.noise.levels import CosineTimesteps, respaced
 from unrote.noise.schedule import (
     CosineTime,
-    alpha_bar,
     cosine_alpha_bars,
     cosine_levels,
     fixed_large,
@@ -86,23 +85,3 @@ def test_the_first_half_is_the_plain_denoiser_and_v_begins_at_zero(generator) ->
     assert not bool(fresh(x, sigma)[:, 2:].any())  # half way between the bounds
     with pytest.raises(ValueError, match="channels_out=4"):
         LearnedVariance(MLP(width=8, depth=1).build(SHAPE, None, generator), vp_eps())(x, sigma)
-
-
-def test_a_network_hears_a_thousand_times_t_over_capital_t() -> None:
-    levels = cosine_levels(4000)
-    heard = CosineTime()(levels.float()) * 100
-    torch.testing.assert_close(heard, torch.arange(4000).double() / 4, rtol=0, atol=2e-3)
-    beyond = CosineTime()(torch.tensor([1e-6, 1e9]))
-    torch.testing.assert_close(beyond, torch.tensor([0.0, 9.9975]).double())
-
-
-def test_levels_are_drawn_as_often_as_each_other(generator) -> None:
-    law = CosineTimesteps(50)
-    drawn = law(20_000, generator)
-    table = cosine_levels(50)
-    assert set(drawn.tolist()) == set(table.float().tolist())
-    middle = float((table[19] * table[20]).sqrt())
-    assert float((drawn < middle).double().mean()) == pytest.approx(0.4, abs=0.015)
-    assert law.probability(0.0, middle) == pytest.approx(0.4)
-    assert law.probability(0.0, float("inf")) == 1
-    assert float(alpha_bar(table)[0]) == pytest.approx(float(cosine_alpha_bars(50)[0]))

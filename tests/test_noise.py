@@ -120,3 +120,33 @@ def test_gaussian_noise_has_its_law_and_row_streams() -> None:
     x = Gaussian().noise(x0, torch.tensor([1.0, 10.0]), streams)
     alone = Gaussian().noise(x0[1:], torch.tensor([10.0]), [torch.Generator().manual_seed(5)])
     assert torch.equal(x[1:], alone)
+
+
+def test_a_network_hears_a_thousand_times_t_over_capital_t() -> None:
+    levels = s.cosine_levels(4000)
+    heard = s.CosineTime()(levels.float()) * 100
+    torch.testing.assert_close(heard, torch.arange(4000).double() / 4, rtol=0, atol=2e-3)
+    beyond = s.CosineTime()(torch.tensor([1e-6, 1e9]))
+    torch.testing.assert_close(beyond, torch.tensor([0.0, 9.9975]).double())
+
+
+def test_levels_are_drawn_as_often_as_each_other(generator) -> None:
+    law = grids.CosineTimesteps(50)
+    drawn = law(20_000, generator)
+    table = s.cosine_levels(50)
+    assert set(drawn.tolist()) == set(table.float().tolist())
+    middle = float((table[19] * table[20]).sqrt())
+    assert float((drawn < middle).double().mean()) == pytest.approx(0.4, abs=0.015)
+    assert law.probability(0.0, middle) == pytest.approx(0.4)
+    assert law.probability(0.0, float("inf")) == 1
+    assert float(s.alpha_bar(table)[0]) == pytest.approx(float(s.cosine_alpha_bars(50)[0]))
+
+
+def test_respacing_to_all_timesteps_leaves_the_schedule_as_it_is() -> None:
+    table = s.cosine_levels(200)
+    assert torch.equal(grids.respaced(table, len(table)), table.flip(0))
+    few = grids.respaced(s.cosine_levels(4000), 25)
+    assert {float(few[0]), float(few[-1])} == {float(s.cosine_levels(4000)[end]) for end in (-1, 0)}
+    for wrong in (1, 201):
+        with pytest.raises(ValueError, match="can be taken"):
+            grids.respaced(table, wrong)

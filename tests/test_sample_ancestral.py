@@ -132,15 +132,6 @@ def test_a_learned_variance_at_its_bounds_is_a_fixed_one(v, variance, generator)
         torch.testing.assert_close(one, other)
 
 
-def test_respacing_to_all_timesteps_leaves_the_schedule_as_it_is() -> None:
-    assert torch.equal(respaced(TABLE, len(TABLE)), TABLE.flip(0))
-    few = respaced(cosine_levels(4000), 25)
-    assert {float(few[0]), float(few[-1])} == {float(cosine_levels(4000)[end]) for end in (-1, 0)}
-    for wrong in (1, 201):
-        with pytest.raises(ValueError, match="can be taken"):
-            respaced(TABLE, wrong)
-
-
 def test_a_sample_does_not_know_its_batch_and_ends_at_its_last_denoised_state() -> None:
     points = torch.tensor([[0.5, -0.5], [-0.25, 1.0]])
     denoiser, levels = Empirical(points), end_at_zero(respaced(cosine_levels(4000), 25))
