@@ -185,6 +185,31 @@ def test_probabilities_and_their_logarithms_say_the_same(
         torch.testing.assert_close(a.exp(), b.exp(), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("layers", [6, 8])
+def test_rows_that_underflow_are_found_and_done_in_logarithms(layers: int) -> None:
+    g = torch.Generator().manual_seed(layers)
+    grammar = random_grammar(Shape(6, 2, layers), g)
+    tree, process, n = tree_of(grammar), Uniform(6), 40
+    # From all rows safe to all rows lost, with those in between that lose some digits only.
+    t = torch.logspace(-1, -300, n, dtype=torch.float64)
+    x = process.noise(
+        random_strings(grammar, n, g).x, torch.linspace(0, 1, n)[torch.randperm(n, generator=g)], g
+    )
+    prior = torch.full((6, n), -math.log(6), dtype=torch.float64)
+    seen = evidence(process, x[:, tree.order(0)], t).permute(2, 1, 0)
+    up = upward(tree, seen, prior, Logarithmic())
+    wanted, _ = posterior(up, downward(tree, up, prior, Logarithmic()), 0, Logarithmic())
+    scaled = upward(tree, seen, prior, Scaled())
+    weak = posterior(scaled, downward(tree, scaled, prior, Scaled()), 0, Scaled())[1]
+    assert 0 < int(weak.sum()) < n
+    found = GrammarDenoiser(grammar, process)(x, t)
+    wanted = wanted[:, tree.order(0)].permute(2, 1, 0)
+    torch.testing.assert_close(found.exp(), wanted.exp(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        GrammarDenoiser(grammar, process).log_evidence(x, t), up.log_evidence, rtol=1e-12, atol=0
+    )
+
+
 def test_long_strings_far_from_the_grammar_do_not_underflow(generator: torch.Generator) -> None:
     # 512 tokens at random, next to no noise: evidence of about exp(-5,000).
     grammar = random_grammar(Shape(6, 2, 9), generator)

@@ -178,7 +178,7 @@ def strings_of(grammar: Grammar, derivation: Derivation) -> Int[Tensor, "N L"]:
     for layer in range(shape.layers, 0, -1):
         width = shape.width(layer)
         choice = derivation.choice[:, start : start + width].long()
-        symbols = grammar.rules[layer - 1][symbols, choice].flatten(1)
+        symbols = grammar.rules[layer - 1].to(symbols.device)[symbols, choice].flatten(1)
         start += width
     return symbols
 

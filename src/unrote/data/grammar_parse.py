@@ -58,7 +58,7 @@ def parse(grammar: Grammar, x: Integer[Tensor, "N L"]) -> Parse:
         InputError: for strings of another length, and for tokens that the grammar does not know.
     """
     check_strings(grammar, x)
-    tables = [_Layer(table) for table in grammar.rules]
+    tables = [_Layer(table.to(x.device)) for table in grammar.rules]
     rows = max(1, BLOCK // grammar.shape.length)
     blocks = [_parse_block(grammar, tables, part) for part in x.split(rows)] or [
         _parse_block(grammar, tables, x)
@@ -82,7 +82,7 @@ def deepest_layer(grammar: Grammar, x: Integer[Tensor, "N L"]) -> Int[Tensor, " 
     Source: 002 section 4.4 (data that are compatible with the rules at layer l).
     """
     check_strings(grammar, x)
-    tables = [_Layer(table) for table in grammar.rules]
+    tables = [_Layer(table.to(x.device)) for table in grammar.rules]
     deepest = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     rows = max(1, BLOCK // grammar.shape.length)
     for start in range(0, len(x), rows):

@@ -21,8 +21,12 @@ from torch import Tensor
 
 from unrote.data.grammar import Grammar
 
-WEAK = 1e-250
-"""A message that is smaller before it is normalized has lost digits to underflow."""
+LOST = -660.0
+"""Where the logarithms of normalizations along a path add up to less, underflow may have lost digits.
+
+What underflows is below e^-708, and each normalization on its way to a posterior makes it larger: it is at most
+e^(-708 + 660), 1e-21 of the posterior.
+"""
 
 
 class Scaled:
@@ -43,10 +47,10 @@ class Scaled:
         out.addcmul_(a, b)
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Divide by the sum over dim 0, in place; a sum below `WEAK` has the logarithm -inf."""
+        """Divide by the sum over dim 0, in place, and return its logarithm."""
         total = x.sum(0)
-        x /= total.clamp(min=WEAK)
-        return torch.where(total < WEAK, -torch.inf, total.log())
+        x /= total.clamp(min=torch.finfo(x.dtype).tiny)  # what is less counts as lost
+        return total.log_()
 
     def logarithm(self, x: Tensor) -> Tensor:
         """Logarithms, in place."""
@@ -139,15 +143,30 @@ class Upward:
 
     Args:
         messages: nu of the layers 0..L, normalized (symbols, nodes, B).
+        paths: for each of their nodes, the least sum of logarithms of normalizations from a token up (nodes, B).
         root: prior times likelihood of the classes, normalized (classes, B).
         log_evidence: log of the probability of what is seen (B,).
         weak: rows in which numbers underflowed, so that nothing of them may be used (B,).
     """
 
     messages: list[Tensor]
+    paths: list[Tensor]
     root: Float[Tensor, "classes B"]
     log_evidence: Float[Tensor, " B"]
     weak: Bool[Tensor, " B"]
+
+
+@dataclass(frozen=True, eq=False)
+class Downward:
+    """What the downward pass found.
+
+    Args:
+        messages: mu of the layers 0..L, normalized (symbols, nodes, B).
+        paths: for each of their nodes, the least sum of logarithms of normalizations on the way to it (nodes, B).
+    """
+
+    messages: list[Tensor]
+    paths: list[Tensor]
 
 
 def tree_of(grammar: Grammar) -> Tree:
@@ -180,20 +199,23 @@ def upward(
     scale = log_evidence.amax(0)  # so that no place underflows by itself
     total = scale.sum(0)
     messages = [algebra.of_logarithm(log_evidence - scale)]
-    total += _normalized(algebra, messages[0])
+    paths = [algebra.normalize(messages[0])]
+    total += paths[0].sum(0)
     for layer, rules in enumerate(tree.rules, 1):
         children = _children(messages[-1], tree.branching)
         out = messages[-1].new_full((tree.symbols[layer], *children[0].shape[1:]), algebra.zero)
         _spell_out(rules, [child.unbind(0) for child in children], out.unbind(0), algebra)
-        total += _normalized(algebra, out) - out.shape[1] * math.log(tree.choices)
+        step = algebra.normalize(out)
+        total += step.sum(0) - out.shape[1] * math.log(tree.choices)
         messages.append(out)
+        paths.append(step + paths[-1].unflatten(0, (tree.branching, -1)).amin(0))
     root = algebra.product(algebra.of_logarithm(log_prior), messages[-1][:, 0])
-    total += algebra.normalize(root)
-    return Upward(messages, root, total, total == -torch.inf)
+    step = algebra.normalize(root)
+    return Upward(messages, paths, root, total + step, step + paths[-1][0] < LOST)
 
 
-def downward(tree: Tree, up: Upward, log_prior: Float[Tensor, "classes B"], algebra: Algebra) -> list[Tensor]:
-    """What the rest of a string says about every node: mu of the layers 0..L, normalized (symbols, nodes, B).
+def downward(tree: Tree, up: Upward, log_prior: Float[Tensor, "classes B"], algebra: Algebra) -> Downward:
+    """What the rest of a string says about every node, for each symbol that it may be.
 
     Args:
         tree: the grammar.
@@ -202,6 +224,7 @@ def downward(tree: Tree, up: Upward, log_prior: Float[Tensor, "classes B"], alge
         algebra: how numbers are kept.
     """
     messages = [algebra.of_logarithm(log_prior)[:, None]]
+    paths = [torch.zeros_like(up.paths[-1])]
     for layer in range(len(tree.rules), 0, -1):
         nu = up.messages[layer - 1]
         out = torch.full_like(nu, algebra.zero)
@@ -213,21 +236,21 @@ def downward(tree: Tree, up: Upward, log_prior: Float[Tensor, "classes B"], alge
             [one.unbind(0) for one in outs],
             algebra,
         )
-        algebra.normalize(out)
         messages.insert(0, out)
-    return messages
+        paths.insert(0, algebra.normalize(out) + _other_paths(paths[0], up.paths[layer - 1], tree.branching))
+    return Downward(messages, paths)
 
 
 def posterior(
-    up: Upward, down: list[Tensor], layer: int, algebra: Algebra
+    up: Upward, down: Downward, layer: int, algebra: Algebra
 ) -> tuple[Float[Tensor, "symbols nodes B"], Bool[Tensor, " B"]]:
     """log p(node = a | what is seen) for the nodes of a layer, and the rows in which numbers underflowed.
 
     mu_n(a) nu_n(a) / sum_b mu_n(b) nu_n(b).
     """
-    product = algebra.product(down[layer], up.messages[layer])
-    weak = up.weak | (algebra.normalize(product) == -torch.inf).any(0)
-    return algebra.logarithm(product), weak
+    product = algebra.product(down.messages[layer], up.messages[layer])
+    path = algebra.normalize(product) + torch.minimum(down.paths[layer], up.paths[layer])
+    return algebra.logarithm(product), up.weak | (path < LOST).any(0)
 
 
 def draw_down(tree: Tree, up: Upward, u: Float[Tensor, "J B"], algebra: Algebra) -> Int[Tensor, "d B"]:
@@ -264,8 +287,14 @@ def _children(message: Tensor, branching: int) -> tuple[Tensor, ...]:
     return message.unflatten(1, (branching, -1)).unbind(1)
 
 
-def _normalized(algebra: Algebra, message: Tensor) -> Tensor:
-    return algebra.normalize(message).sum(0)
+def _other_paths(above: Tensor, children: Tensor, branching: int) -> Tensor:
+    """For each child the least of its parent's path and those of its siblings (nodes, B)."""
+    each = children.unflatten(0, (branching, -1))  # (s, n, B)
+    parts = []
+    for k in range(branching):
+        others = torch.cat([each[:k], each[k + 1 :], above[None]])
+        parts.append(others.amin(0))
+    return torch.cat(parts)
 
 
 def _spell_out(
