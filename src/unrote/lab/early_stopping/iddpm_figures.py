@@ -42,7 +42,14 @@ def onsets(rows: Sequence[Row], name: str) -> list[Block]:
         whole = all(one.low is not None and one.high is not None for _, one in seen)
         if seen:
             ends = ([one.low for _, one in seen], [one.high for _, one in seen]) if whole else (None, None)
-            lines.append(Curve(d.words, [size for size, _ in seen], [one.value for _, one in seen], *ends))
+            lines.append(
+                Curve(
+                    d.words.partition(",")[0],
+                    [size for size, _ in seen],
+                    [one.value for _, one in seen],
+                    *ends,
+                )
+            )
     if not lines:
         return []
     drawn_as = curves(
