@@ -139,6 +139,39 @@ def test_the_history_is_written_and_a_resumed_program_goes_on(images, tmp_path) 
     assert again.history[:5] == first.history
 
 
+def test_a_watch_says_when_memorization_began_and_whose_numbers_they_are(images, tmp_path) -> None:
+    train, held_out = images[:32], images[32:64]
+    mean = from_function(lambda x, sigma: train.mean(0, keepdim=True).expand_as(x))
+    mixed = {"share": 0.0}
+
+    def learning(x, sigma, condition=None):
+        share = mixed["share"]
+        return (1 - share) * mean(x, sigma) + share * Empirical(train)(x, sigma)
+
+    watch = Watch(
+        learning, FUNCTION, train, held_out, options(tmp_path, samples=32), averaged=Empirical(train)
+    )
+    assert watch.onset == {}
+    for step, share in ((2, 0.0), (4, 0.2), (8, 0.5), (16, 0.9)):
+        mixed["share"] = share
+        assert watch.on_step(step) is not None
+    rows = json.loads((tmp_path / "watch" / "history.json").read_text())
+    assert {row["weights"] for row in rows} == {"moving average"}
+    assert all(len(row["bands"]) == len(row["raw"]["bands"]) == 5 for row in rows)
+    found = watch.onset
+    assert json.loads((tmp_path / "watch" / "onset.json").read_text()) == json.loads(json.dumps(found))
+    averaged = {one["threshold"]: one for one in found["by_loss_gap"]}[1.0]
+    raw = {one["threshold"]: one for one in found["raw"]["by_loss_gap"]}[1.0]
+    assert (averaged["value"], averaged["high"]) == (None, 2)  # a memorizer from the beginning
+    assert 2 < raw["low"] <= raw["value"] <= raw["high"] <= 16
+    assert found["by_copies"][0]["high"] == 2
+    alone = Watch(learning, FUNCTION, train, held_out, options(tmp_path / "alone", samples=2))
+    seen = alone.on_step(2)
+    assert seen is not None
+    assert (seen.weights, seen.raw) == ("as given", None)
+    assert alone.onset["weights"] == "as given"
+
+
 def test_another_watch_does_not_go_on_with_this_history(images, tmp_path) -> None:
     parts = (Empirical(images[:8]), FUNCTION)
     Watch(*parts, images[:32], images[32:64], options(tmp_path))

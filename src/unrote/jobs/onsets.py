@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from unrote.contracts import Estimate
 from unrote.jobs.measuring import Measurement, Raw
 from unrote.measure.gaps import excess
-from unrote.measure.onset import Onset, copy_onset_interval, gap_onset
+from unrote.measure.onset import Onset, copy_onset, copy_onset_interval, gap_onset
 from unrote.report.format import percent
 
 GAPS = (0.1, 0.5, 1.0)
@@ -91,7 +91,10 @@ def by_copies(curves: Curves, ratio: float, seed: int = 0) -> Estimate:
     steps, seen = _sampled(curves)
     counts = [m.copy_ratio.n for m in seen if m.copy_ratio is not None]
     copies = [round((m.copy_ratio.value or 0.0) * m.copy_ratio.n) for m in seen if m.copy_ratio is not None]
-    return copy_onset_interval(steps, copies, counts, ratio, torch.Generator().manual_seed(seed))
+    found = copy_onset_interval(steps, copies, counts, ratio, torch.Generator().manual_seed(seed))
+    # What surely came before the first measured step, or surely not until the last.
+    low = float(steps[-1]) if found.low is None else found.low
+    return replace(found, low=low, high=float(steps[0]) if found.high == 0 else found.high)
 
 
 def _curves(history: Sequence[Measurement]) -> Curves:
@@ -146,8 +149,6 @@ def _words(onset: Onset, interval: Estimate) -> str:
 
 
 def _copy_words(curves: Curves, share: float) -> str:
-    from unrote.measure.onset import copy_onset
-
     steps, seen = _sampled(curves)
     ratios = [m.copy_ratio.value or 0.0 for m in seen if m.copy_ratio is not None]
     return _words(copy_onset(steps, ratios, share), by_copies(curves, share))

@@ -11,12 +11,12 @@ from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.measuring import Measurement
 from unrote.jobs.onsets import onset_sentence
 from unrote.jobs.options import TrainOptions
-from unrote.jobs.training_stop import Stopping
 from unrote.report import blocks, plots
-from unrote.report.format import percent, ratio
+from unrote.report.format import Value, percent, plain, ratio
 
 if TYPE_CHECKING:
     from unrote.jobs.training import Training
+    from unrote.jobs.training_stop import Stopping
 
 
 BOTH = "training images and their mirror images"
@@ -25,6 +25,10 @@ COUNTED = (
     f'Copies are counted against {BOTH}; "as stored" are copies by the same rule of training images alone.'
 )
 """The same for a reader of both ratios."""
+
+
+MEASURED = "All measurements; the gap is by what share the loss on held-out images is above the other"
+"""Above the table of measurements."""
 
 
 def sentence(history: Sequence[Measurement], kept: Measurement, stop: Stopping | None = None) -> str:
@@ -97,23 +101,30 @@ def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequen
 
 def training_page(made: Training, options: TrainOptions) -> blocks.Page:
     """The whole page."""
+    from unrote.jobs.training_curves import run_bands, run_copies, run_losses
+
     history, content, kept = made.history, made.content, made.kept
     mirrored = history[-1].as_stored is not None
     alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
     verdict = blocks.Verdict(
-        sentence(history, kept),
+        sentence(history, kept, made.stop),
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
         (
             *made.done,
             *((COUNTED,) if mirrored else ()),
+            *(() if made.stop is None else (made.stop.because,)),
             onset_sentence(history),
-            "Losses and copies are those of the averaged weights. Audit samples with `unrote audit`.",
+            "Numbers are those of the averaged weights unless they are called raw. Audit samples with `unrote audit`.",
+            *made.notes,
         ),
         (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
     )
     measured = history[-1].frechet_distance is not None
+    gap = all(m.loss_gap is not None for m in history)
     rows = tuple(
-        (m.step, m.train_loss, m.validation_loss, m.copy_ratio)
+        (m.step, m.train_loss, m.validation_loss)
+        + ((m.loss_gap,) if gap else ())
+        + (m.copy_ratio,)
         + ((m.as_stored,) if mirrored else ())
         + ((m.frechet_distance,) if measured else ())
         for m in history
@@ -122,6 +133,7 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
         blocks.Column("step"),
         blocks.Column("loss on training images"),
         blocks.Column("loss on held-out images"),
+        *((blocks.Column("gap", _shares),) if gap else ()),
         blocks.Column("copies", ratio),
         *((blocks.Column("copies as stored", ratio),) if mirrored else ()),
         *((blocks.Column("Frechet distance"),) if measured else ()),
@@ -131,10 +143,23 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
         lead=f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}",
         verdict=verdict,
         sections=(
-            blocks.Section("Copies", (copy_figure({"": history}),)),
-            blocks.Section("Losses", (loss_figure({"": history}),)),
-            blocks.Section("Measurements", (blocks.Table(columns, rows, "All measurements"),)),
+            blocks.Section("Copies", (run_copies(made),)),
+            blocks.Section("Losses", (run_losses(made),)),
+            *(blocks.Section("Losses by noise level", (figure,)) for figure in run_bands(made)),
+            blocks.Section("Measurements", (blocks.Table(columns, rows, MEASURED),)),
             blocks.Section("Settings and versions", settings_blocks(content)),
         ),
         footer=(f"unrote {content['versions']['unrote']}",),
     )
+
+
+def _shares(value: Value) -> str:
+    """A share that may be above one or below zero, with its interval."""
+    if not isinstance(value, Estimate) or value.value is None:
+        return plain(value)
+    ends = (
+        ""
+        if value.low is None
+        else f" [{percent(value.low, 0)}, {percent(value.high, 0)}]".replace(" %,", ",")
+    )
+    return f"{percent(value.value, 0)}{ends}".replace(" %]", "]")
