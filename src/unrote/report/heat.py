@@ -102,7 +102,8 @@ def layers(
             _square(axes, x, y, PALEST + 0.75 * (below.strength((x, y)) or 0.0), "")
             covering = above.strength((x, y))
             if covering:
-                _square(axes, x, y, 0.15 + 0.85 * covering, "", SERIES[1])
+                # The root lets one sample in a hundred be seen.
+                _square(axes, x, y, covering**0.5, "", SERIES[1])
         for index, route in enumerate(routes):
             dashes = DASHES[index % len(DASHES)]
             axes.plot(route.x, route.y, color=INK, linewidth=1.6, linestyle=dashes, label=label(route.name))
