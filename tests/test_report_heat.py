@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from unrote.report.heat import PALEST, heat
+from unrote.report.heat import PALEST, Layer, Route, heat, layers
 
 WORDS = {"x_label": "last", "y_label": "first", "caption": "c", "alt": "a", "value_label": "copies"}
 
@@ -58,3 +58,32 @@ def test_nothing_to_draw_is_refused() -> None:
         made({(0, 0): None})
     with pytest.raises(ValueError, match="beyond"):
         made({(3, 0): 1.0})
+
+
+def test_the_strength_of_a_layer_runs_between_its_limits_either_way() -> None:
+    falling = Layer(
+        "distance", {(0, 0): 200.0, (1, 0): 2.0, (2, 0): 20.0, (3, 0): 0.5, (4, 0): None}, (200.0, 2.0), True
+    )
+    assert falling.strength((0, 0)) == 0 and falling.strength((1, 0)) == falling.strength((3, 0)) == 1
+    assert falling.strength((2, 0)) == pytest.approx(0.5)
+    assert falling.strength((4, 0)) is None and falling.strength((9, 9)) is None
+    rising = Layer("share", {(0, 0): 0.1, (1, 0): 0.9}, (0.0, 0.4))
+    assert rising.strength((0, 0)) == pytest.approx(0.25) and rising.strength((1, 0)) == 1
+
+
+def test_layers_draw_what_is_known_and_list_both_numbers() -> None:
+    below = Layer("distance", {(0, 0): 10.0, (1, 0): 5.0, (1, 1): None}, (20.0, 1.0))
+    above = Layer("share", {(1, 0): 0.25}, (0.0, 1.0))
+    words = {
+        "across": ["1", "2"],
+        "down": ["a", "b"],
+        "x_label": "step",
+        "y_label": "size",
+        "caption": "c",
+        "alt": "a",
+    }
+    found = layers(below, above, **words, routes=[Route("the line", [0.0, 1.0], [0.0, 1.0])])
+    assert found.data is not None and found.data.rows == (("a", "1", 10.0, None), ("a", "2", 5.0, 0.25))
+    assert "the line" in found.svg
+    with pytest.raises(ValueError, match="at least one number"):
+        layers(Layer("nothing", {}, (0.0, 1.0)), above, **words)
