@@ -18,6 +18,7 @@ from unrote.lab.early_stopping.twins_rules import (
     Number,
     best,
     both,
+    copying_level,
     crossing,
     differences,
     first_parted,
@@ -25,6 +26,7 @@ from unrote.lab.early_stopping.twins_rules import (
     groups,
     half,
     known,
+    last,
     level_of_fresh,
     loss_onset,
     main,
@@ -38,9 +40,9 @@ from unrote.lab.early_stopping.twins_rules import (
 from unrote.lab.early_stopping.twins_runs import FIRST, OTHERS, SAME_DATA, SAME_START, SECOND, SHARE, TWINS
 from unrote.lab.wild_middle.gap_figures import curve
 from unrote.lab.wild_middle.gap_runs import read
-from unrote.report.blocks import Block, Column, Details, Part, Picture, Table
+from unrote.report.blocks import Block, Column, Part, Picture, Table
 from unrote.report.canvas import Line
-from unrote.report.format import number, quantity, ratio
+from unrote.report.format import number, quantity
 from unrote.report.heat import heat
 from unrote.report.plots import Curve, curves
 
@@ -77,9 +79,9 @@ def share_of_copies(row: Row) -> list[float]:
 def steps_of(some: Sequence[Group]) -> list[Line]:
     """The least test loss and both onsets, geometric means over the seeds that reached them."""
     wanted: list[tuple[str, Number]] = [
-        ("least test loss", lambda group: group[0]["result"]["steps"][best(group[0])]),
+        ("least test loss", lambda group: float(group[0]["result"]["steps"][best(group[0])])),
         (f"loss gap {GAP:g}", lambda group: typical(group[0], loss_onset)),
-        (f"{COPIES:.0%} copies", lambda group: typical(group[0], onset_by_copies)),
+        (f"{100 * COPIES:.0f} % copies", lambda group: typical(group[0], onset_by_copies)),
     ]
     found = []
     for words, step in wanted:
@@ -139,9 +141,7 @@ def table(some: Sequence[Group], name: str) -> Table:
     """Similarities at the least test loss and at the end, and when and where the twins part."""
 
     def at(take: Callable[[Row], Sequence[float]]) -> tuple[Estimate, ...]:
-        return tuple(
-            plain([take(group[0])[place(group[0])] for group in some]) for place in (best, lambda row: -1)
-        )
+        return tuple(plain([take(group[0])[place(group[0])] for group in some]) for place in (best, last))
 
     found: list[tuple[Any, ...]] = [
         ("twins", *at(twins)),
@@ -152,11 +152,12 @@ def table(some: Sequence[Group], name: str) -> Table:
         ("share of copies", *at(share_of_copies)),
     ]
     single: list[tuple[str, Number]] = [
-        ("step of the least test loss", lambda group: group[0]["result"]["steps"][best(group[0])]),
+        ("step of the least test loss", lambda group: float(group[0]["result"]["steps"][best(group[0])])),
         ("step at which samples are nearer to their own half", lambda group: crossing(group[0]).value),
         (f"onset by loss gap {GAP:g}", lambda group: typical(group[0], loss_onset)),
         (f"onset by share of copies {COPIES:g}", lambda group: typical(group[0], onset_by_copies)),
         ("level at which outputs part first", lambda group: first_parted(group[0])),
+        ("level at which single steps copy in the end", lambda group: copying_level(group[0])),
         ("level at which weight and coverage cross", lambda group: group[0]["result"]["zone"]),
     ]
     for words, value in single:
@@ -173,34 +174,24 @@ def table(some: Sequence[Group], name: str) -> Table:
 
 
 def shares(some: Sequence[Group], name: str) -> Table:
-    """What the choice of directions does: the step at which the curves cross, and both curves at the ends."""
+    """What the choice of directions does: the step at which the curves cross, and how far apart they are."""
     found: list[tuple[Any, ...]] = []
     for share in sorted((SHARE, *OTHERS)):
         word = "" if share == SHARE else f" {share:g}"
         cross = [value for group in some if (value := known(crossing_at(word), group)) is not None]
-        found.append(
-            (
-                ratio(share),
-                geometrical(cross) if cross else None,
-                *(
-                    plain([take(group[0], word)[place(group[0])] for group in some])
-                    for place in (best, lambda row: -1)
-                    for take in (twins, own)
-                ),
-            )
-        )
+        ahead = [
+            plain([twins(row, word)[place(row)] - own(row, word)[place(row)] for (row, *_) in some])
+            for place in (best, last)
+        ]
+        found.append((f"{100 * share:.0f} %", geometrical(cross) if cross else None, *ahead))
     columns = (
-        Column("variance in the whitened directions"),
+        Column("variance kept"),
         Column("step at which the curves cross", quantity),
-        *(
-            Column(f"{what}, {when}", quantity)
-            for when in ("least test loss", "end")
-            for what in ("twins", "own half")
-        ),
+        Column("twins less own half, least test loss", quantity),
+        Column("at the end", quantity),
     )
-    return Table(
-        columns, tuple(found), f"{name}: by how many directions are whitened; the claims take {SHARE:.0%}"
-    )
+    words = f"{name}: in how many directions pictures are whitened; the claims take {100 * SHARE:.0f} %"
+    return Table(columns, tuple(found), words, False)
 
 
 def crossing_at(share: str) -> Number:
@@ -270,8 +261,13 @@ def strips(some: Sequence[Group]) -> list[Block]:
             (words, *(Picture(read(text, kept["shape"])) for text in one["rows"][words])) for words in order
         ]
         columns = (Column("network"), *(Column(f"noise {i + 1}") for i in range(len(rows[0]) - 1)))
-        words = f"Step {one['step']:,}" + (", the least test loss" if one["best"] else "")
+        words = f"Step {one['step']:,}" + (" (the least test loss)" if one["best"] else "")
         blocks.append(
-            Table(columns, tuple(rows), f"{words}: samples between their nearest training pictures", False)
+            Table(
+                columns,
+                tuple(rows),
+                f"{words}: samples of both twins between their nearest training pictures",
+                False,
+            )
         )
-    return [Details("Samples of both twins from the same noise", tuple(blocks))]
+    return blocks

@@ -316,6 +316,23 @@ def parted_over_zone(group: Group) -> float | None:
     return level / where if level is not None and finite(where) and where > 0 else None
 
 
+def copying_level(row: Row) -> float | None:
+    """Where single steps of the last networks copy: the mean of log level over all copies of both, or None without."""
+    levels, table = row["result"]["levels"], row["result"].get("ending") or []
+    if not table or any(len(line) != len(levels) or not all(map(finite, line)) for line in table):
+        raise Missing("single steps are not known at every level")
+    copies = [sum(column) for column in zip(*table, strict=True)]
+    if not sum(copies) > 0:
+        return None
+    return math.exp(sum(c * math.log(s) for c, s in zip(copies, levels, strict=True)) / sum(copies))
+
+
+def parted_over_copying(group: Group) -> float | None:
+    """The level at which the twins part first over the one at which single steps copy in the end."""
+    level, where = first_parted(group[0]), copying_level(group[0])
+    return None if level is None or where is None else level / where
+
+
 def apart_at_high(group: Group) -> float:
     """The largest relative difference at high noise, over all checkpoints."""
     row = group[0]
