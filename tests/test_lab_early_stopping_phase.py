@@ -91,7 +91,7 @@ def test_runs_without_any_border_fail_and_are_drawn() -> None:
     found = verdicts(made)
     assert {found[name] for name in found if "border" in name or "foretold" in name} == {FAILED}
     assert found["phase-learning-time"] == FAILED
-    assert len(show(made)) == 4
+    assert len(show(made)) == 5
 
 
 def test_a_line_of_the_diagram_is_where_its_steps_are() -> None:

@@ -10,12 +10,11 @@ import torch
 from unrote.contracts import Estimate
 from unrote.lab.claims import Row
 from unrote.lab.early_stopping.iddpm_rules import COPYING, definitions, largest, lowest, onset_of, parted
-from unrote.lab.early_stopping.law_figures import by_size, copying, dynamics, stops
-from unrote.lab.early_stopping.law_rules import law_of, of_set
+from unrote.lab.early_stopping.law_figures import by_size, copying, dynamics, laws, onsets, stops
+from unrote.lab.early_stopping.law_rules import of_set
 from unrote.lab.ratios import geometric
 from unrote.lab.wild_middle.gap_runs import read
 from unrote.measure.estimate import estimate
-from unrote.measure.power_law import over_seeds
 from unrote.report.blocks import Block, Column, Exhibit, Gallery, Picture, Table
 from unrote.report.format import quantity
 from unrote.report.plots import Curve, curves
@@ -26,53 +25,12 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     found: list[Block] = []
     for name in dict.fromkeys(row["configuration"]["pictures"]["set"] for row in rows):
         mine = of_set(rows, name)
-        found += [dynamics(mine, name), copying(mine, name, scaled=True), *onsets(mine, name)]
-        found += [laws(mine, name)]
+        judged = definitions(name)
+        drawn = [d for d in judged if d.weights == "averaged" and d.kind != "relative"]
+        found += [dynamics(mine, name), copying(mine, name, scaled=True), *onsets(mine, name, drawn)]
+        found += [laws(mine, name, judged)]
         found += [distances(mine, name), moments(mine, name), stops(mine, name), *samples(mine, name)]
     return tuple(found)
-
-
-def onsets(rows: Sequence[Row], name: str) -> list[Block]:
-    """Figure 9a: onsets over P by several definitions, with intervals over seeds; nothing where none was reached."""
-    lines = []
-    drawn = (d for d in definitions(name) if d.weights == "averaged" and d.kind != "relative")
-    for d in drawn:
-        found = [(size, over_seeds([d.onset(row) for row in some])) for size, some in by_size(rows).items()]
-        seen = [(size, one) for size, one in found if one.value is not None]
-        whole = all(one.low is not None and one.high is not None for _, one in seen)
-        if seen:
-            ends = ([one.low for _, one in seen], [one.high for _, one in seen]) if whole else (None, None)
-            lines.append(
-                Curve(
-                    d.words.partition(",")[0],
-                    [size for size, _ in seen],
-                    [one.value for _, one in seen],
-                    *ends,
-                )
-            )
-    if not lines:
-        return []
-    drawn_as = curves(
-        lines,
-        x_label="P, training pictures",
-        y_label="onset (step)",
-        log_x=True,
-        log_y=True,
-        caption=f"{name}: onsets by several definitions, averaged weights, with 95 % intervals over seeds.",
-        alt="Step of the onset over the number of training pictures, one line for each definition.",
-    )
-    return [drawn_as]
-
-
-def laws(rows: Sequence[Row], name: str) -> Table:
-    """Exponents by every definition."""
-    cells = []
-    for d in definitions(name):
-        law = law_of(rows, d)
-        known = sum(d.onset(row).value is not None for row in rows)
-        cells.append((d.words, f"{known} of {len(rows)}", None if law is None else law.exponent))
-    columns = (Column("onset by"), Column("runs that reached it"), Column("exponent b", quantity))
-    return Table(columns, tuple(cells), f"{name}: tau = a P^b, 95 % intervals")
 
 
 def distances(rows: Sequence[Row], name: str) -> Block:

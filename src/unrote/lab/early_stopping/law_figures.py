@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -21,6 +21,7 @@ from unrote.lab.early_stopping.law_rules import (
 )
 from unrote.lab.ratios import geometric
 from unrote.measure.estimate import estimate
+from unrote.measure.onset import Onset
 from unrote.measure.power_law import over_seeds
 from unrote.report.blocks import Block, Column, Table
 from unrote.report.format import percent, quantity
@@ -49,7 +50,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     for name in dict.fromkeys(row["configuration"]["pictures"]["set"] for row in rows):
         mine = of_set(rows, name)
         found += [dynamics(mine, name), copying(mine, name, scaled=False), copying(mine, name, scaled=True)]
-        found += [onsets(mine, name), laws(mine, name), stops(mine, name)]
+        found += [*onsets(mine, name), laws(mine, name, TABLED, foretold=True), stops(mine, name)]
     return tuple(found)
 
 
@@ -103,51 +104,56 @@ def copying(rows: Sequence[Row], name: str, scaled: bool) -> Block:
     )
 
 
-def onsets(rows: Sequence[Row], name: str) -> Block:
-    """Figure 9a: onsets over P by several definitions, with intervals over seeds; a dotted line is proportional."""
-    known = by_size(rows)
+def onset_lines(rows: Sequence[Row], times: Mapping[str, Callable[[Row], Onset]]) -> list[Curve]:
+    """Typical onsets over P with intervals over seeds, one line for each kind of onset that some run reached."""
     lines = []
-    for d in DRAWN:
-        found = [(size, over_seeds([d.onset(row) for row in some])) for size, some in known.items()]
+    for name, onset in times.items():
+        found = [(size, over_seeds([onset(row) for row in some])) for size, some in by_size(rows).items()]
         seen = [(size, one) for size, one in found if one.value is not None]
-        if not seen:
-            continue
-        bands = all(one.low is not None and one.high is not None for _, one in seen)
-        lines.append(
-            Curve(
-                d.words,
-                [size for size, _ in seen],
-                [one.value for _, one in seen],
-                [one.low for _, one in seen] if bands else None,
-                [one.high for _, one in seen] if bands else None,
-            )
-        )
-    return curves(
+        whole = all(one.low is not None and one.high is not None for _, one in seen)
+        ends = ([one.low for _, one in seen], [one.high for _, one in seen]) if whole else (None, None)
+        if seen:
+            lines.append(Curve(name, [size for size, _ in seen], [one.value for _, one in seen], *ends))
+    return lines
+
+
+def over_sizes(lines: Sequence[Curve], caption: str) -> tuple[Block, ...]:
+    """Steps over P on logarithmic axes; nothing where there is no line."""
+    if not lines:
+        return ()
+    drawn = curves(
         lines,
         x_label="P, training pictures",
-        y_label="onset (step)",
+        y_label="step",
         log_x=True,
         log_y=True,
-        caption=f"{name}: onsets by several definitions, with 95 % intervals over seeds.",
-        alt="Step of the onset over the number of training pictures, one line for each definition.",
+        caption=caption,
+        alt="Steps over the number of training pictures, one line for each name.",
     )
+    return (drawn,)
 
 
-def laws(rows: Sequence[Row], name: str) -> Table:
-    """Exponents and forecasts by every definition."""
-    cells = []
-    for d in TABLED:
-        law, told = law_of(rows, d), held_out(rows, d)
+def onsets(rows: Sequence[Row], name: str, drawn: Sequence[Definition] = DRAWN) -> tuple[Block, ...]:
+    """Figure 9a: onsets over P by several definitions, with intervals over seeds."""
+    lines = onset_lines(rows, {d.words: d.onset for d in drawn})
+    return over_sizes(lines, f"{name}: onsets by several definitions, with 95 % intervals over seeds.")
+
+
+def laws(
+    rows: Sequence[Row], caption: str, definitions: Sequence[Definition], foretold: bool = False
+) -> Table:
+    """Exponents by every definition, and where asked for the largest size over its forecast."""
+    cells: list[tuple[str | Estimate | None, ...]] = []
+    for d in definitions:
+        law, told = law_of(rows, d), held_out(rows, d) if foretold else None
         known = sum(d.onset(row).value is not None for row in rows)
-        cells.append(
-            (
-                d.words,
-                f"{known} of {len(rows)}",
-                None if law is None else law.exponent,
-                None if law is None else law.constant,
-                None if told is None else told.factor,
-            )
+        here = (
+            d.words,
+            f"{known} of {len(rows)}",
+            None if law is None else law.exponent,
+            None if law is None else law.constant,
         )
+        cells.append((*here, None if told is None else told.factor) if foretold else here)
     columns = (
         Column("onset by"),
         Column("runs that reached it"),
@@ -155,7 +161,9 @@ def laws(rows: Sequence[Row], name: str) -> Table:
         Column("a, steps at P = 1", quantity),
         Column("onset at the largest P / its forecast from the others", quantity),
     )
-    return Table(columns, tuple(cells), f"{name}: tau = a P^b, 95 % intervals")
+    return Table(
+        columns if foretold else columns[:4], tuple(cells), f"{caption}: tau = a P^b, 95 % intervals"
+    )
 
 
 def stops(rows: Sequence[Row], name: str) -> Table:

@@ -162,6 +162,8 @@ def stays_clean(name: str) -> Judged:
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         mine = of_set(rows, name)
+        if not mine:
+            return Estimate(None, None, None, 0), FAILED
         copies, fresh = int(sum(at_stop(mine, "copies"))), sum(row["result"]["fresh"] for row in mine)
         drawn = sum(row["configuration"]["samples"] for row in mine)
         tested = sum(row["configuration"]["pictures"]["test"] for row in mine)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from unrote.contracts import Estimate
 from unrote.lab.claims import Row
-from unrote.lab.early_stopping.law_figures import by_size
-from unrote.lab.early_stopping.law_rules import Definition, at_stop, law_of
+from unrote.lab.early_stopping.law_figures import by_size, laws, onset_lines, over_sizes
+from unrote.lab.early_stopping.law_rules import Definition, at_stop
 from unrote.lab.early_stopping.phase_rules import GOOD, SMALL, learned, learning_law, line_of
 from unrote.measure.estimate import estimate
 from unrote.measure.power_law import over_seeds
@@ -29,11 +28,19 @@ SHOWN = (
     Definition("copies", 0.01, "averaged"),
     COPIED,
 )
+LEARNED = f"Frechet distance {GOOD:g}"
 
 
 def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     """The diagram, its borders on axes, and tables."""
-    return diagram(rows), *borders(rows), dynamics(rows), laws(rows), windows(rows)
+    return (
+        diagram(rows),
+        *borders(rows),
+        dynamics(rows),
+        laws(rows, "Borders", SHOWN),
+        learning(rows),
+        windows(rows),
+    )
 
 
 def known(rows: Sequence[Row], key: str) -> list[float]:
@@ -115,29 +122,12 @@ def place_of(step: float | int, steps: Sequence[int]) -> float:
 
 
 def borders(rows: Sequence[Row]) -> tuple[Block, ...]:
-    """Onsets and the time to learn over P; nothing where no run reached any."""
-    lines = []
-    for name, times in (
-        *((d.words, d.onset) for d in (SHOWN[0], APART, SHOWN[4], COPIED)),
-        (f"Frechet distance {GOOD:g}", learned),
-    ):
-        found = [(size, over_seeds([times(row) for row in some])) for size, some in by_size(rows).items()]
-        seen = [(size, one) for size, one in found if one.value is not None]
-        if seen:
-            lines.append(Curve(name, [size for size, _ in seen], [one.value for _, one in seen]))
-    if not lines:
-        return ()
-    drawn = curves(
-        lines,
-        x_label="P, training pictures",
-        y_label="step",
-        log_x=True,
-        log_y=True,
-        caption="Borders of the diagram, typical of all seeds: when losses part, when samples are copies, when they "
-        "are good.",
-        alt="Steps over the number of training pictures, one line for each border.",
+    """Onsets and the time to learn over P."""
+    times = {d.words: d.onset for d in (SHOWN[0], APART, SHOWN[4], COPIED)}
+    lines = onset_lines(rows, times | {LEARNED: learned})
+    return over_sizes(
+        lines, "Borders of the diagram: when losses part, when samples are copies, when they are good."
     )
-    return (drawn,)
 
 
 def dynamics(rows: Sequence[Row]) -> Block:
@@ -157,20 +147,13 @@ def dynamics(rows: Sequence[Row]) -> Block:
     )
 
 
-def laws(rows: Sequence[Row]) -> Table:
-    """Exponents of every border."""
-    cells: list[tuple[str | Estimate | None, ...]] = []
-    for d in SHOWN:
-        law = law_of(rows, d)
-        reached = sum(d.onset(row).value is not None for row in rows)
-        cells.append((d.words, f"{reached} of {len(rows)}", None if law is None else law.exponent))
+def learning(rows: Sequence[Row]) -> Table:
+    """The exponent of the time to learn."""
     law = learning_law(rows)
     reached = sum(learned(row).value is not None for row in rows)
-    cells.append(
-        (f"Frechet distance {GOOD:g}", f"{reached} of {len(rows)}", None if law is None else law.exponent)
-    )
-    columns = (Column("border by"), Column("runs that reached it"), Column("exponent b", quantity))
-    return Table(columns, tuple(cells), "tau = a P^b, 95 % intervals")
+    cells = ((LEARNED, f"{reached} of {len(rows)}", None if law is None else law.exponent),)
+    columns = (Column("time to learn"), Column("runs that reached it"), Column("exponent b", quantity))
+    return Table(columns, cells, "tau = a P^b, 95 % intervals")
 
 
 def windows(rows: Sequence[Row]) -> Table:

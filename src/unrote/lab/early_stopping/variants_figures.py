@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unrote.lab.claims import Row
-from unrote.lab.early_stopping.law_figures import by_size
+from unrote.lab.early_stopping.law_figures import onset_lines, over_sizes
 from unrote.lab.early_stopping.law_rules import Definition, law_of
 from unrote.lab.early_stopping.variants_rules import of_variant, over_base
-from unrote.measure.power_law import over_seeds
 from unrote.report.blocks import Block, Column, Table
 from unrote.report.format import quantity
-from unrote.report.plots import Curve, curves
 
 SHOWN = (
     Definition("relative", 0.5, "averaged"),
@@ -25,8 +23,7 @@ SHOWN = (
 
 def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     """Onsets by losses and by copies, then a table for every definition."""
-    drawn = [onsets(rows, d) for d in (SHOWN[1], SHOWN[4])]
-    return (*(block for block in drawn if block is not None), *(table(rows, d) for d in SHOWN))
+    return *onsets(rows, SHOWN[1]), *onsets(rows, SHOWN[4]), *(table(rows, d) for d in SHOWN)
 
 
 def variants(rows: Sequence[Row]) -> list[str]:
@@ -34,26 +31,14 @@ def variants(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["configuration"]["variant"] for row in rows))
 
 
-def onsets(rows: Sequence[Row], definition: Definition) -> Block | None:
-    """Onsets over P, one line for each variant; None where no run reached any."""
-    lines = []
-    for name in variants(rows):
-        sizes = by_size(of_variant(rows, name)).items()
-        found = [(size, over_seeds([definition.onset(row) for row in some])) for size, some in sizes]
-        seen = [(size, one) for size, one in found if one.value is not None]
-        if seen:
-            lines.append(Curve(name, [size for size, _ in seen], [one.value for _, one in seen]))
-    if not lines:
-        return None
-    return curves(
-        lines,
-        x_label="P, training pictures",
-        y_label="onset (step)",
-        log_x=True,
-        log_y=True,
-        caption=f"Onsets by {definition.words}, typical of all seeds.",
-        alt="Step of the onset over the number of training pictures, one line for each variant of training.",
-    )
+def onsets(rows: Sequence[Row], definition: Definition) -> tuple[Block, ...]:
+    """Onsets over P, one line for each variant."""
+    lines = [
+        line
+        for name in variants(rows)
+        for line in onset_lines(of_variant(rows, name), {name: definition.onset})
+    ]
+    return over_sizes(lines, f"Onsets by {definition.words}, with 95 % intervals over seeds.")
 
 
 def table(rows: Sequence[Row], definition: Definition) -> Table:
