@@ -269,3 +269,21 @@ def test_data_is_spelled_as_everywhere(tmp_path) -> None:
     seen = Watch(ignorant, FUNCTION, "digits@40", "digits@60", options(tmp_path, samples=3)).on_step(2)
     assert seen is not None
     assert seen.copy_ratio.n == 3
+
+
+def test_losses_of_a_large_set_in_order_are_taken_all_over_it(tmp_path) -> None:
+    x = torch.linspace(-1, 1, 3000).reshape(-1, 1, 1, 1) * torch.ones(1, 1, 2, 2)
+    x = x + 1e-3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    label = (torch.arange(3000) >= 1500).long()
+    told: list[torch.Tensor] = []
+
+    def denoise(x, sigma, condition=None):
+        told.append(condition)
+        return torch.zeros_like(x)
+
+    chosen = options(tmp_path, samples=4, duplicate_threshold=0.0)
+    card = Card("a function", classes=2)
+    seen = Watch(denoise, card, x.clamp(-1, 1), x.clamp(-1, 1), chosen, label, label).on_step(2)
+    assert seen is not None
+    share = torch.cat(told).double().mean()
+    assert share == pytest.approx(0.5, abs=0.1)  # both classes, although the first half of the set is one of them

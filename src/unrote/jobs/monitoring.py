@@ -68,8 +68,7 @@ def clean(data: TrainingSet) -> tuple[Examples, Examples]:
     """Training and held-out images as they are, without noise, with their labels."""
 
     def examples(x: Tensor, label: Tensor | None) -> Examples:
-        # Of a large set that is watched there are more labels than images here.
-        return Examples(x, torch.zeros(len(x)), None if label is None else label[: len(x)])
+        return Examples(x, torch.zeros(len(x)), label)
 
     return examples(data.x, data.label), examples(data.held_out, data.held_out_label)
 

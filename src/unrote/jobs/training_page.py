@@ -117,7 +117,11 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
             "Numbers are those of the averaged weights unless they are called raw. Audit samples with `unrote audit`.",
             *made.notes,
         ),
-        (blocks.KeyFigure("copies at the end", kept.copy_ratio),),
+        (
+            blocks.KeyFigure(
+                "copies at the end" if kept is history[-1] else "copies, as kept", kept.copy_ratio
+            ),
+        ),
     )
     measured = history[-1].frechet_distance is not None
     gap = all(m.loss_gap is not None for m in history)

@@ -274,11 +274,17 @@ def _training_set(train: Images, held_out: Images, card: Card, threshold: float)
         )
     labels = labels_for(card, {"train": train, "held_out": held_out})
 
-    # Losses are taken on the first few; the rest would only be held as floats.
-    def first(images: Images) -> Any:
-        return to_unit(images.pixels[:MONITORED], images.value_range)
-
+    # Losses are taken on a part; the rest would only be held as floats. It is spread evenly, for sets in order.
+    rows = [_spread(len(images)) for images in (train, held_out)]
+    x = [
+        to_unit(part.pixels[chosen], part.value_range)
+        for part, chosen in zip((train, held_out), rows, strict=True)
+    ]
+    given = [labels["train"], labels["held_out"]]
+    label = [None if part is None else part[chosen] for part, chosen in zip(given, rows, strict=True)]
     reference = Reference.of(train, threshold, MEMORY)
-    return TrainingSet(
-        first(train), first(held_out), reference, labels["train"], labels["held_out"], card.classes
-    )
+    return TrainingSet(x[0], x[1], reference, label[0], label[1], card.classes)
+
+
+def _spread(n: int) -> Tensor:
+    return torch.linspace(0, n - 1, min(n, MONITORED), dtype=torch.float64).round().long()
