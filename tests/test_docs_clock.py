@@ -94,7 +94,8 @@ def test_two_processes_of_accelerate_stop_together(tmp_path) -> None:
     script = tmp_path / "script.py"
     out = tmp_path / "out"
     out.mkdir()
-    script.write_text(f"OUT, STEPS = {str(out)!r}, {STEPS}\n" + source("save_state"))
+    # Each process takes half of the batches.
+    script.write_text(f"OUT, STEPS = {str(out)!r}, {2 * STEPS}\n" + source("save_state"))
     done = subprocess.run(
         [
             *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"),
