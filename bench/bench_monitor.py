@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +32,7 @@ NEVER = 1e9  # a gap at which no run stops, so that all are equally long
 
 
 @contextmanager
-def timed(spent: Counter[str], place: Any, name: str, part: str) -> Iterator[None]:
+def timed(spent: defaultdict[str, float], place: Any, name: str, part: str) -> Iterator[None]:
     """Add the CPU time of a function to one part of the cost."""
     plain: Callable[..., Any] = getattr(place, name)
 
@@ -57,7 +57,7 @@ def run(images: int, steps: int, both: bool) -> dict[str, Any]:
         train=f"digits@{images}", test=test, steps=steps, stop_gap=NEVER, both_weights=both, device="cpu"
     )
     data, plan = read_data(options)[0], plan_of(options, cpu=True)
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     with (
         tempfile.TemporaryDirectory() as place,
         timed(spent, fitting, "measure", "measuring"),
