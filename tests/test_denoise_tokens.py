@@ -10,6 +10,7 @@ from grammars import reference_grammar
 
 from unrote.contracts import InputError, TokenDenoiser
 from unrote.data.grammar_counts import all_strings
+from unrote.denoise.exact import posterior_weights
 from unrote.denoise.grammar import GrammarDenoiser
 from unrote.denoise.tokens import TokenEmpirical, bayes_loss, excess_loss
 from unrote.noise.tokens import Masked, Uniform
@@ -34,6 +35,8 @@ def test_the_posterior_is_bayes_rule_string_by_string() -> None:
     assert isinstance(model, TokenDenoiser)
     assert float(model.log_evidence(x, levels(1, t)).exp()) == pytest.approx(float(weight.mean()), rel=1e-12)
     weight = weight / weight.sum()
+    # What images and tokens share: the posterior over the data set.
+    torch.testing.assert_close(posterior_weights(Uniform(3), x, STRINGS, levels(1, t)), weight[None])
     wanted = [[float(weight[STRINGS[:, place] == a].sum()) for a in range(3)] for place in range(3)]
     torch.testing.assert_close(
         model(x, levels(1, t)).exp()[0], torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-14

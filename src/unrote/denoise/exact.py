@@ -8,7 +8,7 @@ set would return.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from unrote import likelihoods
@@ -23,7 +23,7 @@ GAUSSIAN = Gaussian()
 
 
 def posterior_weights(
-    process: Process, x: Float[Tensor, "B *E"], x0: Float[Tensor, "N *E"], level: Float[Tensor, " B"]
+    process: Process, x: Shaped[Tensor, "B *E"], x0: Shaped[Tensor, "N *E"], level: Float[Tensor, " B"]
 ) -> Float[Tensor, "B N"]:
     """The probability that each data point is what a noisy point came from, all being equally likely.
 
@@ -31,7 +31,7 @@ def posterior_weights(
 
     Args:
         process: how the data was destroyed.
-        x: noisy points (B,*E).
+        x: noisy points (B,*E), numbers or tokens as the process has them.
         x0: the data set (N,*E).
         level: the level of each noisy point (B,), in the units of the process.
 
