@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from unrote.contracts import Denoiser, Randomness, Step, normal, over
@@ -90,7 +90,7 @@ def churn(
 def trajectory(
     step: Step,
     denoiser: Denoiser,
-    x: Float[Tensor, "B *E"],
+    x: Num[Tensor, "B *E"],
     levels: Float[Tensor, " T"],
     generator: Randomness | None = None,
 ) -> Iterator[Tensor]:
@@ -98,7 +98,7 @@ def trajectory(
 
     Args:
         step: the move between two levels (``euler``, ``heun``, ``churn(...)``).
-        x: the state at levels[0], (B,*E).
+        x: the state at levels[0], (B,*E); levels have its type, those of tokens are float64.
         levels: decreasing levels (T,); end with 0 to land on the data.
         generator: for steps that draw noise; one generator for each row keeps rows independent.
 
@@ -107,9 +107,11 @@ def trajectory(
     """
     if levels.ndim != 1 or bool((levels.diff() >= 0).any()) or bool((levels < 0).any()):
         raise ValueError(f"levels must decrease and stay at or above 0, got {levels.tolist()}")
+    real = x.dtype if x.is_floating_point() else torch.float64
     yield x
-    for level, next_level in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
-        x = step(denoiser, x, x.new_full((len(x),), level), x.new_full((len(x),), next_level), generator)
+    for pair in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        level, next_level = (x.new_full((len(x),), one, dtype=real) for one in pair)
+        x = step(denoiser, x, level, next_level, generator)
         yield x
 
 

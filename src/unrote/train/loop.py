@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from unrote.contracts import InputError, normal
 from unrote.train.checkpoints import load
 from unrote.train.fingerprint import describe, flatten
-from unrote.train.losses import Batch
+from unrote.train.losses import Batch, real_type
 from unrote.train.recipe import Draw, Recipe
-from unrote.train.state import TrainState, trainable
+from unrote.train.state import TrainState, rate_groups, trainable
 
 FREE_TO_CHANGE = ("steps", "tick_every", "cpu")  # settings that change no weight of a given step
 FUSED = ("cpu", "cuda", "xpu")  # devices on which torch has a fused AdamW
@@ -35,7 +35,7 @@ class Options:
     Args:
         steps: updates in all; raising it later continues the same run.
         batch_size: rows per update, over all processes.
-        learning_rate: AdamW's; constant after warm-up.
+        learning_rate: AdamW's; constant after warm-up. A module may have factors to it (`rate_groups`).
         warmup_steps: updates over which the learning rate rises linearly from 0.
         betas: AdamW's decay of first and second moments.
         weight_decay: decoupled; per update each weight shrinks by learning_rate * weight_decay of itself.
@@ -181,7 +181,7 @@ def _begin(
             "The denoiser has no weights that can be trained: every parameter is frozen or absent."
         )
     optimizer = torch.optim.AdamW(
-        parameters,
+        rate_groups(denoiser),
         lr=options.learning_rate,
         betas=options.betas,
         weight_decay=options.weight_decay,
@@ -247,7 +247,7 @@ def _update(
         accelerator.clip_grad_norm_(state.network.parameters(), options.clip)
     rate = options.learning_rate * min(1.0, (state.step + 1) / max(1, options.warmup_steps))
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)
     # Accelerate's own step adds loss scaling, but looks for an optional package on the disk every time.
     (optimizer.optimizer if accelerator.scaler is None else optimizer).step()
     optimizer.optimizer.zero_grad()
@@ -264,7 +264,8 @@ def _draw_batch(state: TrainState, recipe: Recipe, draw: Draw, n: int) -> Batch:
     """The whole batch from the stream, of which this process takes its slice."""
     stream, accelerator, examples = state.stream, state.accelerator, recipe.examples
     rows, sigma = draw(n, stream)
-    z = normal((n, *examples.x.shape[1:]), stream, examples.x.dtype, accelerator.device)
+    real = real_type(examples.x)
+    z = normal((n, *examples.x.shape[1:]), stream, real, accelerator.device)
     dropout = int(torch.randint(2**53, (), generator=stream, device=stream.device))
     _seed_global_stream(dropout + accelerator.process_index, accelerator.device)
     share = n // accelerator.num_processes
@@ -274,10 +275,10 @@ def _draw_batch(state: TrainState, recipe: Recipe, draw: Draw, n: int) -> Batch:
     label = None if examples.label is None else examples.label[rows.to(examples.label.device)]
     x = examples.x[rows.to(examples.x.device)]
     device = accelerator.device
-    sigma = sigma.to(device, x.dtype)
+    sigma = sigma.to(device, real)
     return Batch(
         x=x.to(device),
-        level=level.to(device, x.dtype),
+        level=level.to(device, real),
         sigma=sigma,
         z=z,
         weight=recipe.weight(sigma),

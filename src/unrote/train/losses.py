@@ -1,4 +1,4 @@
-"""The one loss of a Gaussian denoiser, for clean rows and for rows that already hold noise."""
+"""The one loss of a Gaussian denoiser, for clean rows and rows that already hold noise; what every loss is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from unrote.contracts import Denoiser, over
@@ -17,7 +17,7 @@ class Batch:
     """Rows, levels and noise for one update.
 
     Args:
-        x: rows (B,*E), which hold noise of `level`.
+        x: rows (B,*E), which hold noise of `level`; tokens are integers, and all else is floating.
         level: noise inside each row (B,).
         sigma: level to train at (B,), above `level`.
         z: standard normal numbers (B,*E).
@@ -25,7 +25,7 @@ class Batch:
         label: class of each row (B,), or None.
     """
 
-    x: Float[Tensor, "B *E"]
+    x: Num[Tensor, "B *E"]
     level: Float[Tensor, " B"]
     sigma: Float[Tensor, " B"]
     z: Float[Tensor, "B *E"]
@@ -57,7 +57,7 @@ def denoising_loss(denoiser: Denoiser, batch: Batch) -> Float[Tensor, " B"]:
 @torch.no_grad()
 def held_out_loss(
     denoiser: Denoiser,
-    x0: Float[Tensor, "B *E"],
+    x0: Num[Tensor, "B *E"],
     sigma: Float[Tensor, " B"],
     z: Float[Tensor, "B *E"],
     weight: Callable[[Tensor], Tensor],
@@ -87,4 +87,9 @@ def held_out_loss(
         level = torch.zeros_like(sigma[rows])
         batch = Batch(x0[rows], level, sigma[rows], z[rows], weight(sigma[rows]), given)
         values.append(loss(denoiser, batch))
-    return torch.cat(values) if values else x0.new_zeros(0)
+    return torch.cat(values) if values else x0.new_zeros(0, dtype=real_type(x0))
+
+
+def real_type(x: Tensor) -> torch.dtype:
+    """The type of levels and noise beside rows: that of the rows, or torch's default beside tokens."""
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from unrote.contracts import Denoiser, Examples, InputError, normal
-from unrote.train.losses import held_out_loss
+from unrote.train.losses import Loss, denoising_loss, held_out_loss, real_type
 from unrote.train.recipe import Law, Weight
 
 PAIRS = 256
@@ -33,16 +33,18 @@ class Probe:
         weight: of a level in the loss.
         pairs: n; no example is in two of them.
         train_label, validation_label: classes (R,), or None.
+        loss: what is taken, of clean rows.
     """
 
-    train: Float[Tensor, "R *E"]
-    validation: Float[Tensor, "R *E"]
+    train: Num[Tensor, "R *E"]
+    validation: Num[Tensor, "R *E"]
     sigma: Float[Tensor, " R"]
     z: Float[Tensor, "R *E"]
     weight: Weight
     pairs: int
     train_label: Int[Tensor, " R"] | None = None
     validation_label: Int[Tensor, " R"] | None = None
+    loss: Loss = denoising_loss
 
     @property
     def rows(self) -> int:
@@ -69,7 +71,7 @@ class Probe:
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Training and validation losses, one of each for every pair, float64.
 
-        l_j = mean_k weight(sigma_kj) (1/dim) |D(x_kj + sigma_kj z_kj, sigma_kj) - x_kj|^2.
+        l_j = mean_k weight(sigma_kj) (1/dim) |D(x_kj + sigma_kj z_kj, sigma_kj) - x_kj|^2, or the mean of another loss.
 
         Evaluation mode, no gradients and random numbers of their own, whatever the caller is in the middle of.
 
@@ -81,7 +83,7 @@ class Probe:
         own = [denoiser] if isinstance(denoiser, nn.Module) else []
         with untouched([*own, *modules]):
             found = [
-                held_out_loss(denoiser, x, self.sigma, self.z, self.weight, label, batch_size)
+                held_out_loss(denoiser, x, self.sigma, self.z, self.weight, label, batch_size, self.loss)
                 for x, label in ((self.train, self.train_label), (self.validation, self.validation_label))
             ]
         train, validation = (loss.double().reshape(-1, self.pairs).mean(0) for loss in found)
@@ -111,6 +113,7 @@ def probe_of(
     generator: torch.Generator,
     pairs: int = PAIRS,
     draws: int = 1,
+    loss: Loss = denoising_loss,
 ) -> Probe:
     """Choose examples at random, pair them, and draw levels and noise once and for all.
 
@@ -124,6 +127,7 @@ def probe_of(
         generator: of the choice, the levels and the noise.
         pairs: at most as many.
         draws: levels and noises for each pair.
+        loss: what is taken, of clean rows; best that of training.
 
     Raises:
         InputError: if there is no validation example, fewer than two pairs, examples with noise inside, or sets that
@@ -136,10 +140,11 @@ def probe_of(
         )
     n = min(pairs, len(train.x), len(validation.x))
     rows = [_rows(len(examples.x), n, draws, generator) for examples in (train, validation)]
-    sigma = law(n * draws, generator).to(train.x)
-    z = normal((n * draws, *train.x.shape[1:]), generator, train.x.dtype, train.x.device)
+    real = real_type(train.x)
+    sigma = law(n * draws, generator).to(train.x.device, real)
+    z = normal((n * draws, *train.x.shape[1:]), generator, real, train.x.device)
     labels = [None if e.label is None else e.label[r] for e, r in zip((train, validation), rows, strict=True)]
-    return Probe(train.x[rows[0]], validation.x[rows[1]], sigma, z, weight, n, labels[0], labels[1])
+    return Probe(train.x[rows[0]], validation.x[rows[1]], sigma, z, weight, n, labels[0], labels[1], loss)
 
 
 def split_off(

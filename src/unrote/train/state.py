@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, final
 
 import torch
@@ -52,3 +53,30 @@ def named_weights(module: nn.Module) -> dict[str, Tensor]:
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that the optimizer moves, in its order."""
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The trainable parameters for the optimizer, in their order, those with one factor of the learning rate together.
+
+    A layer asks for factors by an attribute `rate_factors`, a mapping from names of its own parameters to numbers
+    above 0; all other parameters have 1. Weight decay is of the rate that they have.
+
+    Raises:
+        ValueError: for a factor of a parameter that the layer does not have, or that is not positive and finite.
+    """
+    asked: dict[nn.Parameter, float] = {}
+    for name, part in module.named_modules():
+        factors: dict[str, float] = getattr(part, "rate_factors", {})
+        own = dict(part.named_parameters(recurse=False))
+        wrong = [key for key, factor in factors.items() if key not in own or not 0 < factor < math.inf]
+        if wrong:
+            raise ValueError(
+                f"{name or 'the denoiser'} asks for factors of the learning rate of {wrong}; they must be positive "
+                f"and belong to its own parameters {sorted(own)}"
+            )
+        asked |= {own[key]: factor for key, factor in factors.items()}
+    order = ((asked.get(parameter, 1.0), parameter) for _, parameter in trainable(module))
+    return [
+        {"params": [parameter for _, parameter in group], "factor": factor}
+        for factor, group in groupby(order, key=lambda pair: pair[0])
+    ]
