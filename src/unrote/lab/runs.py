@@ -61,6 +61,7 @@ PLACES = {
     "ambient/merging": "unrote.lab.ambient.merging",
     "early_stopping/law": "unrote.lab.early_stopping.law",
     "early_stopping/phase": "unrote.lab.early_stopping.phase",
+    "early_stopping/variants": "unrote.lab.early_stopping.variants",
     "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
