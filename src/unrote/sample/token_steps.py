@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from unrote.contracts import Randomness, Step, TokenDenoiser, over
+from unrote.contracts import Denoiser, Randomness, Step, TokenDenoiser, over
 from unrote.sample.steps import conditioned, seeded, trajectory
 
+AnyDenoiser = Denoiser | TokenDenoiser
+"""What `trajectory` passes on: steps of tokens take what it returns as log p(x0_l = a | x)."""
+
 Choice = Callable[[Tensor, Tensor], Tensor]
-"""(probabilities (B,L,V), uniform numbers (B,L)) -> tokens (B,L): `drawn`, `likeliest`."""
+"""(probabilities (...,V), uniform numbers (...)) -> tokens (...): `drawn`, `likeliest`."""
 
 
-def drawn(p: Float[Tensor, "B L V"], u: Float[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+def drawn(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     """A token from its probabilities: the first whose cumulative sum exceeds u of the total.
 
     In float64: with Gumbel noise in single precision rare tokens never come, which cools the samples (Zheng et al.
@@ -33,13 +37,13 @@ def drawn(p: Float[Tensor, "B L V"], u: Float[Tensor, "B L"]) -> Int[Tensor, "B 
     return torch.minimum(place, (ends < ends[..., -1:]).sum(-1))
 
 
-def likeliest(p: Float[Tensor, "B L V"], u: Float[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+def likeliest(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     """The token of highest probability, the first of equals; u is left alone."""
     return p.argmax(-1)
 
 
 def resample(
-    denoiser: TokenDenoiser,
+    denoiser: AnyDenoiser,
     x: Integer[Tensor, "B L"],
     level: Float[Tensor, " B"],
     next_level: Float[Tensor, " B"],
@@ -59,8 +63,8 @@ def resample(
     Raises:
         ValueError: without a generator.
 
-    Source: 002 appendix B.3; Austin et al. 2021 (D3PM), section 3, with the posterior in the place of their plug-in (see
-    `unrote.train.token_losses.bound_term`).
+    Source: 002 appendix B.3; Austin et al. 2021 (D3PM), section 3, and the posterior for their plug-in: see
+    `unrote.train.token_losses.bound_term`.
     """
     p = denoiser(x, level).double().exp()
     u = uniform(tuple(x.shape), generator, x.device)
@@ -98,7 +102,7 @@ def revealing(last: Choice = likeliest) -> Step:
     """
 
     def step(
-        denoiser: TokenDenoiser,
+        denoiser: AnyDenoiser,
         x: Tensor,
         level: Tensor,
         next_level: Tensor,
@@ -114,53 +118,48 @@ def revealing(last: Choice = likeliest) -> Step:
     return step
 
 
-def first_hitting(
-    denoiser: TokenDenoiser,
-    x: Integer[Tensor, "B L"],
-    level: Float[Tensor, " B"],
-    next_level: Float[Tensor, " B"],
-    generator: Randomness | None = None,
-) -> Integer[Tensor, "B L"]:
+def first_hitting(vocabulary: int) -> Step:
     """The exact reverse process of masks between two levels: one mask opens at a time, each after a new look.
 
-    With n masks at level t the next one opens at t' = t w^(1/n), w uniform; it is one of the n alike. One call of the
-    denoiser for each mask that opens, and none into levels where nothing happens: from 1 to 0 in one step it is exact,
-    L calls for L masks, and with the exact denoiser its samples are those of the language.
+    With n masks at level t the next one opens at t' = t w^(1/n), w uniform, and is one of the n alike. There is one
+    call of the denoiser for each mask that opens: from 1 to 0 in one step L calls, and with the exact denoiser the
+    strings are those of the language.
 
     Args:
-        denoiser: log p(x0_l = a | x) (B,L,v); v is the mask.
-        x: tokens 0..v.
-        level, next_level: 0 <= s < t <= 1.
-        generator: one stream, or one per row.
+        vocabulary: v, which is the mask.
 
     Raises:
-        ValueError: without a generator.
+        ValueError: on use, without a generator.
 
     Source: Zheng et al. 2024 ("Masked diffusion models are secretly time-agnostic masked models"), section 3.
     """
-    x, now = x.clone(), level.double().clone()
-    # One set of numbers for each mask that could open, so that a row draws the same whatever the others do.
-    u = uniform((len(x), x.shape[1], 3), generator, x.device)
-    vocabulary: int | None = None
-    for move in range(x.shape[1]):
-        if vocabulary is None:
-            p = denoiser(x, now.to(level.dtype)).double().exp()
-            vocabulary = p.shape[2]
-        hidden = x == vocabulary
-        count = hidden.sum(1)
-        then = now * u[:, move, 0] ** (1 / count.clamp(min=1))
-        active = (count > 0) & (then >= next_level)
-        if not bool(active.any()):
-            break
-        if move:
-            p = denoiser(x, then.to(level.dtype).clamp(min=1e-6)).double().exp()
-        which = drawn(hidden[:, None].double(), u[:, move, 1][:, None])[:, 0]
-        rows = active.nonzero()[:, 0]
-        place = which[rows]
-        token = drawn(p[rows, place][:, None], u[rows, move, 2][:, None])[:, 0]
-        x[rows, place] = token.to(x.dtype)
-        now = torch.where(active, then, now)
-    return x
+
+    def step(
+        denoiser: AnyDenoiser,
+        x: Tensor,
+        level: Tensor,
+        next_level: Tensor,
+        generator: Randomness | None = None,
+    ) -> Tensor:
+        # Numbers for each mask that could open, so that a row draws the same whatever the others do.
+        u = uniform((len(x), x.shape[1], 3), generator, x.device)
+        x, now = x.clone(), level.double()
+        alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for numbers in u.unbind(1):
+            wait, which, what = numbers.unbind(1)
+            hidden = x == vocabulary
+            count = hidden.sum(1)
+            now = now * wait ** (1 / count.clamp(min=1))
+            alive = alive & (count > 0) & (now >= next_level)
+            rows = alive.nonzero()[:, 0]
+            if not len(rows):
+                break
+            place = drawn(hidden[rows].double(), which[rows])
+            p = denoiser(x[rows], now[rows].to(level.dtype))[torch.arange(len(rows)), place].double().exp()
+            x[rows, place] = drawn(p, what[rows]).to(x.dtype)
+        return x
+
+    return step
 
 
 def hidden_start(count: int, length: int, vocabulary: int) -> Int[Tensor, "n L"]:
@@ -202,7 +201,7 @@ def generate_tokens(
         denoiser: in evaluation mode.
         length, vocabulary: L and v of the strings.
         levels: decreasing, from 1 (or the last timestep) to 0.
-        step: `resample`, `revealing(...)` or `first_hitting`.
+        step: `resample`, `revealing(...)` or `first_hitting(v)`.
         start: `uniform_start` or `masks_first`.
         condition: a class per string (n,), or None.
     """
@@ -211,7 +210,7 @@ def generate_tokens(
         streams = seeded(seeds[first : first + batch_size])
         given = None if condition is None else condition[first : first + batch_size].to(device)
         x = start(len(streams), length, vocabulary, streams).to(device)
-        told = conditioned(denoiser, given)
+        told = conditioned(cast(Denoiser, denoiser), given)
         *_, last = trajectory(step, told, x, levels, streams)
         done.append(last.cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
