@@ -65,6 +65,11 @@ def open_images(
             "downloaded: leave it out."
         )
     path, suffix = Path(spelling.path), Path(spelling.path).suffix.lower()
+    if spelling.says_text or (suffix == ".txt" and path.is_file()):
+        raise InputError(
+            f"'{spelling}' is text, and images are needed here. Of the commands, `unrote audit` reads text, if --train "
+            "and --samples both are."
+        )
     if spelling.path == DIGITS:
         _refuse_range(spelling, value_range)
         refuse_config(spelling, "the digits are one set")

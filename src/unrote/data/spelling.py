@@ -14,6 +14,8 @@ DIGITS = "digits"
 
 HUB = "hf:"
 
+TEXT = "text:"
+
 ACCEPTED = (
     "DATA is `digits` (scikit-learn's), a folder or a .zip of images, an array file (.npy, .npz, .pt), a "
     "Parquet file, a folder of Parquet files, a folder that Hugging Face's `save_to_disk` wrote, or hf:owner/name, "
@@ -44,6 +46,7 @@ class Spelling:
         start: how many images are passed over before the limit counts.
         config: which configuration of a Hugging Face repository.
         download: whether files of a Hugging Face repository may be fetched.
+        says_text: whether the argument began with text:.
     """
 
     text: str
@@ -54,6 +57,7 @@ class Spelling:
     start: int = 0
     config: str | None = None
     download: bool = False
+    says_text: bool = False
 
     def __str__(self) -> str:
         return printable(self.text)
@@ -99,7 +103,8 @@ def parse(data: str | os.PathLike[str]) -> Spelling:
             not a whole number of at least 1.
     """
     text = os.fspath(data)
-    readings: list[tuple[str, dict[str, str]]] = [(text, {})]
+    says_text = text.startswith(TEXT) and not _exists(text)
+    readings: list[tuple[str, dict[str, str]]] = [(text.removeprefix(TEXT) if says_text else text, {})]
     for name, pattern in _SUFFIXES:
         matches = [(pattern.fullmatch(path), found) for path, found in readings]
         readings += [(match[1], {**found, name: match[2]}) for match, found in matches if match]
@@ -108,7 +113,8 @@ def parse(data: str | os.PathLike[str]) -> Spelling:
         raise InputError(_missing(text))
     path, found = max(possible, key=lambda reading: len(reading[0]))
     start, limit = _limit(text, found.get("limit"))
-    return Spelling(text, path, found.get("split"), limit, start=start, **_query(text, found.get("query")))
+    query = _query(text, found.get("query"))
+    return Spelling(text, path, found.get("split"), limit, start=start, says_text=says_text, **query)
 
 
 def _exists(path: str) -> bool:
@@ -129,6 +135,11 @@ def _missing(text: str) -> str:
             f"'{shown}' is not the name of a set on the Hugging Face hub. Such a name is hf:owner/name, then "
             "any of :split, @limit and ?label= (also ?config=, several joined with &), in this order; check "
             "the spelling."
+        )
+    if text.startswith(TEXT):
+        return (
+            f"'{shown}' does not exist: behind text: stands a file of text, then @P for its first P windows, or "
+            "@start:stop. Check the spelling and the folder that the command is run in."
         )
     if match := re.fullmatch(r"(.+)\?(\w+)=.*", text, re.DOTALL):
         return (
