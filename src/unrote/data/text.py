@@ -208,8 +208,8 @@ def load_text(data: str | os.PathLike[str], *, normalization: Normalization | No
         found, notes = _lines(spelling, lines, normalization)
         if len({len(line) for line in found}) == 1:
             said = f"'{spelling}' is read as {len(found):,} windows, one a line, since all its lines have one length."
-            text = encode("".join(found))
-            return Text(str(spelling), text, len(found[0]), (spelling.start, spelling.limit), (*notes, said))
+            joined = encode("".join(found))
+            return Text(str(spelling), joined, len(found[0]), (spelling.start, spelling.limit), (*notes, said))
     text, notes = _within(whole, spelling, normalization)
     return Text(str(spelling), encode(text), None, (spelling.start, spelling.limit), notes)
 

@@ -14,6 +14,8 @@ from unrote.jobs.output import document
 
 LIMITS: dict[str, tuple[float, float]] = {
     "alpha_bar": (1e-12, 1 - 1e-12),
+    "branching": (2, 10**6),
+    "classes": (1, 10**9),
     "clusters": (1, 10**5),
     "coefficient": (1e-12, 1e12),
     "components": (1, 10**7),
@@ -32,6 +34,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "gap": (0, 1e12),
     "group": (1, 10**7),
     "kept": (1, 10**6),
+    "layers": (1, 10**3),
     "least": (1, 10**6),
     "linear_timestep": (0, 999),
     "cosine_timestep": (0, 999),
@@ -48,6 +51,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "radius": (0, 1e12),
     "rate": (1e-12, 1e12),
     "ratio": (0, 1e12),
+    "rules": (1, 10**9),
     "samples": (2, 10**6),
     "seed": (0, 2**32 - 1),
     "sigma": (1e-12, 1e12),
@@ -58,6 +62,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "tail": (1e-6, 1e4),
     "tau": (1e-9, 1 - 1e-9),
     "theta": (1e-300, 0.5),
+    "trained": (1, 10**18),
+    "vocabulary": (2, 10**9),
     "time": (1e-12, 1 - 1e-12),
     "time_low": (0, 1),
     "time_high": (0, 1),
@@ -165,7 +171,9 @@ def shown(name: str, value: Any, width: int) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A number with eight significant digits, yes and no, or - where there is none."""
+    """A number with eight significant digits, several with commas, yes and no, or - where there is none."""
+    if isinstance(value, tuple):
+        return ", ".join(map(text, value))
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, bool):

@@ -36,6 +36,24 @@ class MemorizationTimeOptions(Formula):
     """Learning rate: times are then steps of gradient descent on half the squared error."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GrammarOptions(Formula):
+    """How many strings does a Random Hierarchy Model have, and from how many are its rules learned?"""
+
+    vocabulary: int
+    """v, the symbols of each layer."""
+    rules: int
+    """m, in how many ways a symbol is spelled out."""
+    layers: int
+    """L, the depth of the tree."""
+    branching: int = 2
+    """s, how many symbols a symbol becomes."""
+    classes: int | None = None
+    """The symbols at the top; v unless given."""
+    trained: int | None = None
+    """P, different training strings: how often does a perfect model generate one of them by chance?"""
+
+
 _CLOCK = "unrote.jobs.formulas_clock"
 
 CLOCK = (
@@ -50,5 +68,11 @@ CLOCK = (
         KernelConstantsOptions,
         f"{_CLOCK}:kernel_constants",
         "beta and gamma of a kernel's memorization time",
+    ),
+    Calculator(
+        "grammar",
+        GrammarOptions,
+        "unrote.jobs.formulas_grammar:grammar",
+        "strings of a random hierarchy model, and from how many its rules are learned",
     ),
 )
