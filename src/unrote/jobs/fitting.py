@@ -184,7 +184,7 @@ def fitted(
     if plan.stop_gap is not None:
         options = ticking(options)
         chosen = data, denoiser.weight, options, plan.seed, plan.known, folder, wanted, device
-        stop = GapStop(plan.stop_gap, *chosen)
+        stop = GapStop(plan.stop_gap, *chosen, plain=plan.cures == Cures())
     run = _Run(plan, data, folder, monitor, stop)
     resume = latest_checkpoint(folder)
     ticks = train(denoiser, recipe, torch.Generator().manual_seed(plan.seed + 1), options, resume)

@@ -17,7 +17,7 @@ class AuditOptions(Gate, Seeded, Common):
     """Are these samples copies? Which, of what, how sure are you?"""
 
     train: str
-    """The training set that --samples are held against: a folder of images, arrays, Parquet or digits
+    """The training set that --samples are held against: a folder of images, arrays, Parquet, digits, or a file of text
     (see `unrote --help`)."""
     samples: Repeated
     """The generated samples, spelled like --train. Given several times (--samples A --samples B), the sets are
@@ -57,6 +57,19 @@ class AuditOptions(Gate, Seeded, Common):
     """The pixel range of float arrays in --samples, where it cannot be told from the values."""
     memory: int = 1024
     """Mebibytes that a search may take beyond the images themselves."""
+    window: int | None = None
+    """Of text: characters of a window, which is what is compared; the length of the samples' lines unless given."""
+    stride: int | None = None
+    """Of text: how far apart training windows begin, the window's length unless given; 1 compares every place."""
+    normalize: Literal["spell", "drop"] | None = None
+    """Of text: bring it to a-z and the space as text8 was, digits spelled as words or dropped; else other characters
+    are refused."""
+    hamming_threshold: float | None = None
+    """Of text: a copy differs from its nearest training window in at most this share of the characters; 0.25 unless
+    given."""
+    passage_threshold: int | None = None
+    """Of text: by the definition of passages, a copy shares a passage of at least so many characters with the training
+    text; 64 unless given, three quarters of shorter windows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -153,7 +166,8 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Keep the measured step with the lowest loss on held-out images, and nothing after it."""
     stop_gap: float | None = None
     """End the run where the loss on held-out images is surely more than this share above the one on training images
-    (1: twice as high), and keep the last step at which it was not; checked on the way for 1 percent of the cost."""
+    (1: twice as high; 0.9 kept copies away in what was measured), and keep the last step at which it was not; checked
+    on the way for 1 percent of the cost."""
     both_weights: bool = False
     """Also draw samples of the raw weights at every checkpoint; without, only their losses are measured."""
     features: str | None = None

@@ -110,6 +110,7 @@ def _stopping(stop: Stopping, weights: str) -> dict[str, Any]:
         "ended_at": stop.ended,
         "last_clean_step": stop.kept,
         "because": stop.because,
+        "expected_onset_by_copies": None if stop.expected is None else asdict(stop.expected),
     }
 
 

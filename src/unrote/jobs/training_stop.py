@@ -16,6 +16,7 @@ from unrote.jobs.measuring import TrainingSet
 from unrote.jobs.monitoring import clean
 from unrote.jobs.paired_losses import in_pairs, pairs_of, row_losses
 from unrote.measure.gaps import relative_gap
+from unrote.measure.online import expected_onset, expected_words
 from unrote.report.format import percent
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, load_denoiser_weights, save
@@ -46,6 +47,8 @@ class Stopping:
         kept: the last clean step, or None if there was none.
         because: why, in a sentence with numbers.
         passes: images that went through the network for it.
+        expected: the step at which 5 % of the samples would be copies, by the losses alone; None where it is not known
+            how losses and copies go together.
     """
 
     share: float
@@ -55,6 +58,7 @@ class Stopping:
     kept: int | None
     because: str
     passes: int
+    expected: Estimate | None = None
 
 
 def check_stop(share: float | None, early: bool) -> None:
@@ -101,6 +105,7 @@ class GapStop:
         folder: of the run.
         stays: steps whose checkpoints are not taken away.
         device: where the network is.
+        plain: whether nothing is done against copying: what losses say of copies to come is known of such runs alone.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class GapStop:
         folder: Path,
         stays: Collection[int],
         device: torch.device | str,
+        plain: bool,
     ) -> None:
         self._pairs = pairs_of(*clean(data), weight, seed, known, PAIRS, ROWS)
         self._folder, self._stays, self._device = folder, stays, device
@@ -125,7 +131,9 @@ class GapStop:
             keep=self._keep,
             forget=self._forget,
             watched="the averaged weights",
+            expected=expected_words if plain else None,
         )
+        self._plain = plain
 
     @property
     def stopped(self) -> bool:
@@ -202,7 +210,14 @@ class GapStop:
             rule.kept,
             rule.because,
             len(history) * self._pairs.probe.rows,
+            self._expected(),
         )
+
+    def _expected(self) -> Estimate | None:
+        known = [(check.step, check.gap.value) for check in self.rule.history if check.gap.value is not None]
+        if not self._plain or not known:
+            return None
+        return expected_onset([step for step, _ in known], [gap for _, gap in known])
 
     def _keep(self, step: int) -> None:
         assert self._state is not None
