@@ -62,6 +62,8 @@ PLACES = {
     "early_stopping/law": "unrote.lab.early_stopping.law",
     "early_stopping/phase": "unrote.lab.early_stopping.phase",
     "early_stopping/variants": "unrote.lab.early_stopping.variants",
+    "early_stopping/iddpm": "unrote.lab.early_stopping.iddpm",
+    "early_stopping/cifar": "unrote.lab.early_stopping.cifar",
     "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
