@@ -193,3 +193,12 @@ def test_a_measurement_of_one_set_of_weights_has_no_raw_ones(made) -> None:
     assert isinstance(seen, Measurement)
     assert (seen.raw, seen.weights, seen.step) == (None, "as given", 7)
     assert Path(made.out, "history.json").exists()
+
+
+@pytest.mark.parametrize(("trained", "held", "each"), [(32, 797, 768), (10, 60, 520), (400, 1300, 800)])
+def test_a_larger_set_is_used_as_far_as_whole_rounds_go(trained, held, each) -> None:
+    data, _ = read_data(replace(OPTIONS, train=f"digits@{trained}", test=f"digits@{1797 - held}:1797"))
+    pairs = monitor_of(data, torch.ones_like, 4, 0).pairs
+    assert len(pairs.probe.sigma) == each
+    assert len(pairs.held_out_image.unique()) == min(each, held)
+    assert len(pairs.train_image.unique()) == trained

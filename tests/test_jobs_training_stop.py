@@ -58,6 +58,7 @@ def test_the_run_ends_where_the_losses_have_surely_parted_and_keeps_the_last_cle
     assert stop.kept in said["steps"]  # measured, copies and all
     assert said["monitoring"]["stopping_share"] <= 0.01
     assert stop.because in made.summary()
+    assert said["stopping"]["expected_onset_by_copies"]["n"] == len(stop.steps)
     assert f"After {stop.kept:,} of {stop.ended:,} steps" in made.summary()
     assert f"kept, {stop.kept:,}" in (made.out / "report.html").read_text()
 
@@ -176,6 +177,7 @@ def test_a_run_whose_losses_never_part_goes_to_its_end_and_says_so(tmp_path) -> 
 def test_it_goes_with_cures_classes_and_masks(tmp_path, given) -> None:
     made = fitted(tmp_path, steps=200, stop_gap=0.2, **given)
     assert len(made.stop.steps) > 0
+    assert made.stop.expected is None  # how losses and copies go together is known of plain runs alone
     assert made.stop.ended is None or made.stop.kept in [m.step for m in made.history]
 
 

@@ -25,7 +25,7 @@ from unrote.sweeps import write_atomic
 LAW = LogNormal()
 """EDM's law of training levels."""
 MONITORED = 1024
-"""Pairs of images on which losses are measured, at most; noise and levels are the same at every step."""
+"""Losses of each kind at a measured step, at most; images, noise and levels are the same at every step."""
 AVERAGED = "moving average"
 """Weights that most numbers of a run belong to."""
 

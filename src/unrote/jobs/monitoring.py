@@ -10,8 +10,8 @@ from torch import Tensor
 
 from unrote.contracts import Denoiser, Estimate, Examples
 from unrote.jobs.levels import EVERYWHERE, sampling_levels
-from unrote.jobs.measuring import AVERAGED, Measurement, Quality, Raw, TrainingSet, draw, ratio_of
-from unrote.jobs.paired_losses import Pairs, losses_on, pairs_of
+from unrote.jobs.measuring import AVERAGED, MONITORED, Measurement, Quality, Raw, TrainingSet, draw, ratio_of
+from unrote.jobs.paired_losses import EVALUATIONS, Pairs, losses_on, pairs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,10 @@ def monitor_of(
     Raises:
         InputError: if there are fewer than two images of a kind.
     """
-    pairs = pairs_of(*clean(data), weight, seed, known)
+    smaller, larger = sorted((len(data.x), len(data.held_out)))
+    # All of the larger set, as far as whole rounds over the pairs go: it is what its interval rests on.
+    rows = max(EVALUATIONS, min(larger, MONITORED) // max(1, smaller) * smaller)
+    pairs = pairs_of(*clean(data), weight, seed, known, MONITORED, rows)
     return Monitor(data, pairs, samples, seed, device, known, quality, both)
 
 
