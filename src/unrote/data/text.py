@@ -158,7 +158,7 @@ class Windows:
     @property
     def running(self) -> bool:
         """Whether a text goes on from one window to the next, and not only inside each."""
-        return self.text.line is None and self.stride is not None
+        return self.text.line is None and self.stride is not None and self.stride <= self.length
 
     @property
     def provenance(self) -> TextProvenance:
@@ -247,6 +247,15 @@ def load_lines(
     size = torch.tensor([len(line) for line in found])
     rows[torch.arange(length) < size[:, None]] = text.long()
     return Text(str(spelling), text, length, (0, None), notes), rows
+
+
+def count_lines(data: str | os.PathLike[str]) -> int:
+    """How many lines a file of text has, those without a character at its end aside.
+
+    Raises:
+        InputError: where it is no file of text.
+    """
+    return _read(data)[1].count("\n") + 1
 
 
 def windows(

@@ -46,7 +46,7 @@ def audit_page(made: Audit, options: AuditOptions) -> blocks.Page:
     figures.append(
         blocks.KeyFigure("training images copied so far", findings.copied.share, note="share of the set")
     )
-    verdict = blocks.Verdict(findings.sentence, _tone(main), (_remedy(made),), tuple(figures))
+    verdict = blocks.Verdict(findings.sentence, tone_of(main), (_remedy(made),), tuple(figures))
     sections = [
         blocks.Section("How sure", _how_sure(made, options)),
         blocks.Section("Evidence", (evidence(made, EXHIBITS),)),
@@ -70,7 +70,7 @@ def audit_page(made: Audit, options: AuditOptions) -> blocks.Page:
     )
 
 
-def _tone(main: Definition) -> blocks.Tone:
+def tone_of(main: Definition) -> blocks.Tone:
     """Alarm where copies exceed what fresh data would give, or one in a hundred where that is not known."""
     if main.excess is not None:
         return blocks.Tone.ALARM if alarming(main) else blocks.Tone.CALM

@@ -75,6 +75,21 @@ class Findings:
         return self.definitions[0]
 
 
+@dataclass(frozen=True)
+class Words:
+    """What an audit is of, in its sentences.
+
+    Args:
+        trained, fresh, held_out: training data, real data that were not trained on, and such data as they are given.
+    """
+
+    trained: str = "training images"
+    fresh: str = "fresh real images"
+    held_out: str = "held-out images"
+
+
+IMAGES = Words()
+
 Rule = Callable[[Distances], Tensor]
 
 
@@ -185,21 +200,21 @@ def alarming(main: Definition) -> bool:
     return bool(main.copied.any())
 
 
-def sentence(main: Definition, confidence: float) -> str:
+def sentence(main: Definition, confidence: float, words: Words = IMAGES) -> str:
     """The verdict in one sentence."""
     n, k = len(main.copied), int(main.copied.sum())
     level = f"{100 * confidence:g} %"
     if k == 0:
         assert main.ratio.high is not None
         return f"No copies among {n:,} samples: {at_most(main.ratio.high)} of such samples are copies, at {level}."
-    found = f"{k:,} of {n:,} samples are copies of training images ({ratio(main.ratio).split(',  n')[0]})"
+    found = f"{k:,} of {n:,} samples are copies of {words.trained} ({ratio(main.ratio).split(',  n')[0]})"
     if main.excess is None or main.calibration is None:
-        return f"{found}; without held-out images it is not known how many fresh real images would be called copies."
+        return f"{found}; without {words.held_out} it is not known how many {words.fresh} would be called copies."
     low, high = (percent(end).removesuffix(" %") for end in (main.excess.low, main.excess.high))
     points = f"{percent(main.excess.value).removesuffix(' %')} points [{low}, {high}]"
     if alarming(main):
-        return f"{found}: {points} more than fresh real images would be."
-    return f"{found}, which is no more than fresh real images would be: the difference is {points}."
+        return f"{found}: {points} more than {words.fresh} would be."
+    return f"{found}, which is no more than {words.fresh} would be: the difference is {points}."
 
 
 def missed(findings: Findings) -> list[str]:

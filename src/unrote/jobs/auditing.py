@@ -38,6 +38,7 @@ from unrote.report.format import ratio
 from unrote.report.page import write
 
 if TYPE_CHECKING:
+    from unrote.jobs.audit_text_result import TextAudit
     from unrote.jobs.comparison import Comparison
 
 BLOCK = 1024
@@ -105,19 +106,23 @@ class Audit:
         return "\n".join([*lines, "", f"report: {self.out / 'report.html'}"])
 
 
-def audit(options: AuditOptions) -> Audit | Comparison:
+def audit(options: AuditOptions) -> Audit | Comparison | TextAudit:
     """Compare samples with a training set; writes samples.parquet, result.json and report.html.
 
     Returns:
-        An `Audit` of one set of samples, a `Comparison` of several.
+        An `Audit` of one set of samples, a `Comparison` of several, a `TextAudit` of text.
 
     Raises:
         InputError: if an input cannot be used.
     """
+    from unrote.jobs.audit_text import audit_text
+    from unrote.jobs.audit_text_input import wants_text
     from unrote.jobs.comparison import compare
 
     check_options(options)
     check_sets(options.sets, options.names)
+    if wants_text(options):
+        return audit_text(options)
     check_features(options)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, *options.sets, options.test)

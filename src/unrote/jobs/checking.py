@@ -26,6 +26,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "levels": (2, 1000),
     "points": (1, 10**7),
     "workers": (1, 1024),
+    "window": (1, 10**6),
+    "stride": (1, 10**6),
+    "hamming_threshold": (0, 0.999),
+    "passage_threshold": (1, 10**6),
 }
 """The least and the largest value of every option that is not checked where it is used."""
 

@@ -149,6 +149,54 @@ class Gallery(Block):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A text of which pieces are marked.
+
+    Args:
+        label: what it is, in a word or two ("sample", "training text").
+        pieces: the text in order, each piece with whether it is marked.
+        note: where it stands.
+    """
+
+    label: str
+    pieces: tuple[tuple[str, bool], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Collation:
+    """Texts side by side, character under character: a sample and where it comes from.
+
+    Args:
+        readings: texts of one length.
+        caption: what the marks come to, in words, for readers who do not see them.
+        mark: a word such as "copy" that frames the texts and stands on their frame; empty for no frame.
+        name: the file or line that it is about.
+    """
+
+    readings: tuple[Reading, ...]
+    caption: str
+    mark: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Collations(Block):
+    """Texts to compare by eye, the first ones at once and the others on request.
+
+    Args:
+        rows: in the order in which they should be read.
+        caption: what they are, how they are ordered, and what is marked.
+        shown: how many are visible before the reader asks for more.
+    """
+
+    macro = "collations"
+    rows: tuple[Collation, ...]
+    caption: str
+    shown: int = 6
+
+
+@dataclass(frozen=True)
 class Column:
     """One column of a table.
 
