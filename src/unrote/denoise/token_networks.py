@@ -145,7 +145,7 @@ class TreeUNet(nn.Module):
         generator: draws the weights.
 
     Source: 002 section 4.3 and appendix B.3. Their skips, time conditioning and number of weights are not said: these
-    skips are joined, as in Ronneberger et al. 2015; (4L - 1) s width^2 weights in all, where theirs have L s width^2.
+    skips are joined, as in Ronneberger et al. 2015; (3L - 1) s width^2 weights in all, where theirs have L s width^2.
     """
 
     def __init__(
