@@ -1,4 +1,4 @@
-"""Text as tokens: the rule of text8, windows where they should begin, and errors that say where."""
+"""Text: windows where they should begin, hashes of what was read, and errors that say where."""
 
 from __future__ import annotations
 
@@ -6,62 +6,18 @@ import hashlib
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from unrote.contracts import InputError
-from unrote.data import text as module
+from unrote.data.alphabet import MASK, decode, normalize, normalize_without_digits
 from unrote.data.images import open_images
 from unrote.data.spelling import parse
-from unrote.data.text import (
-    ALPHABET,
-    MASK,
-    check_alphabet,
-    decode,
-    encode,
-    is_text,
-    load_lines,
-    load_text,
-    normalize,
-    normalize_without_digits,
-    windows,
-)
+from unrote.data.text import count_lines, is_text, load_lines, load_text, windows
 
 
 def put(tmp_path, content: str | bytes, name: str = "book.txt") -> str:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
-
-
-@given(st.text(alphabet=ALPHABET, max_size=60))
-@settings(max_examples=50, deadline=None)
-def test_tokens_and_characters_are_two_spellings_of_one_text(text: str) -> None:
-    assert decode(encode(text)) == text
-    assert normalize(text) == text  # what is in the alphabet stays, double spaces and all
-
-
-@given(st.text(max_size=60))
-@settings(max_examples=100, deadline=None)
-def test_normalized_text_is_in_the_alphabet_and_normalizing_twice_is_once(text: str) -> None:
-    for rule in (normalize, normalize_without_digits):
-        once = rule(text)
-        assert set(once) <= set(ALPHABET)
-        assert rule(once) == once
-
-
-def test_the_rule_is_that_of_text8() -> None:
-    # what wikifil.pl makes of it: digits as words, ASCII capitals alone are lowered, the rest is one space
-    assert normalize("In 1984, Ünsal's  CAFÉ\nopened.") == "in one nine eight four nsal s caf opened "
-    assert normalize_without_digits("In 1984, Ünsal's") == "in nsal s"
-    assert normalize("\u212aelvin 7") == " elvin seven "  # no letter outside ASCII becomes one inside
-
-
-def test_letters_come_first_and_the_space_last() -> None:
-    assert encode("az ").tolist() == [0, 25, 26]
-    assert decode(torch.tensor([7, 8, MASK])) == "hi_"
-    with pytest.raises(InputError, match=r"reach from 3 to 28"):
-        decode(torch.tensor([3, 28]))
 
 
 def test_windows_lie_side_by_side_and_the_rest_belongs_to_none(tmp_path) -> None:
@@ -135,8 +91,6 @@ def test_characters_outside_the_alphabet_are_named_with_their_places(tmp_path) -
     text = load_text(path, normalization=normalize)
     assert decode(text.tokens) == "one two three four and t "
     assert "6 of its 23 characters" in text.notes[0]
-    with pytest.raises(InputError, match="zero width space once"):
-        check_alphabet("a\u200b", "it")
 
 
 @pytest.mark.parametrize(
@@ -191,4 +145,7 @@ def test_what_is_spelled_like_text(tmp_path, monkeypatch) -> None:
     (tmp_path / "text:odd").write_text("abc")  # a path that exists is taken as it is written
     assert decode(load_text("text:odd").tokens) == "abc"
     assert not parse("text:odd").says_text
-    assert module.VOCABULARY == 27
+
+
+def test_lines_are_counted_without_what_ends_the_last(tmp_path) -> None:
+    assert [count_lines(put(tmp_path, text)) for text in ("a", "a\n", "a\nb", "a\r\nb\n\n")] == [1, 1, 2, 2]

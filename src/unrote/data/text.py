@@ -1,87 +1,20 @@
-"""Character-level text as tokens: files of a user, text8's alphabet and its rule, windows of one length."""
+"""Character-level text as tokens: files of a user, cut into windows of one length."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from unrote.contracts import InputError
-from unrote.data.spelling import Spelling, parse, printable, refuse_config, refuse_split
-
-ALPHABET = "abcdefghijklmnopqrstuvwxyz "
-"""The tokens 0..26, in MD4's order: letters first, space last."""
-VOCABULARY = len(ALPHABET)
-MASK = VOCABULARY
-"""Token of a masked character, and of what is missing at the end of a line that is too short."""
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-_CAPITALS = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-_SPELLED = {ord(str(i)): f" {word} " for i, word in enumerate(DIGITS)}
-_OUTSIDE = re.compile("[^a-z ]")
-_NAMED = 4
-"""Kinds of unknown characters that an error names one by one."""
-
-Normalization = Callable[[str], str]
-
-
-def normalize(text: str) -> str:
-    """Bring text to text8's alphabet by text8's rule.
-
-    Each digit becomes its English word with a space on either side, A-Z become a-z, and then every run of other
-    characters (letters with accents too) becomes one space, at the ends as well. Text that is in the alphabet
-    already stays as it is.
-
-    Source: wikifil.pl by Matt Mahoney, which made text8, without its removal of markup.
-    """
-    return _reduced(text.translate(_SPELLED) if _OUTSIDE.search(text) else text)
-
-
-def normalize_without_digits(text: str) -> str:
-    """As `normalize`, but digits become a space like all other characters."""
-    return _reduced(text)
-
-
-def _reduced(text: str) -> str:
-    return re.sub("[^a-z]+", " ", text.translate(_CAPITALS)) if _OUTSIDE.search(text) else text
-
-
-def encode(text: str) -> UInt8[Tensor, " n"]:
-    """Characters of the alphabet as tokens 0..26.
-
-    Raises:
-        InputError: for other characters; it says which, how many, and where the first of each stands.
-    """
-    check_alphabet(text, "The text")
-    table = np.zeros(256, dtype=np.uint8)
-    table[np.frombuffer(ALPHABET.encode(), dtype=np.uint8)] = np.arange(VOCABULARY, dtype=np.uint8)
-    return torch.from_numpy(table[np.frombuffer(text.encode("ascii"), dtype=np.uint8)])
-
-
-def decode(tokens: Integer[Tensor, " n"]) -> str:
-    """Tokens as characters; a mask is shown as ``_``.
-
-    Raises:
-        InputError: for tokens outside 0..27.
-    """
-    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) <= MASK:
-        raise InputError(
-            f"Tokens of text are 0..{VOCABULARY - 1} (a to z, then the space), and {MASK} for a mask; these reach "
-            f"from {int(tokens.min())} to {int(tokens.max())}. Are they tokens of another alphabet?"
-        )
-    signs = np.frombuffer((ALPHABET + "_").encode(), dtype=np.uint8)
-    return signs[tokens.cpu().numpy()].tobytes().decode("ascii")
+from unrote.data.alphabet import ALPHABET, MASK, Normalization, check_alphabet, encode, outside
+from unrote.data.spelling import Spelling, parse, refuse_config, refuse_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +142,9 @@ def load_text(data: str | os.PathLike[str], *, normalization: Normalization | No
         if len({len(line) for line in found}) == 1:
             said = f"'{spelling}' is read as {len(found):,} windows, one a line, since all its lines have one length."
             joined = encode("".join(found))
-            return Text(str(spelling), joined, len(found[0]), (spelling.start, spelling.limit), (*notes, said))
+            return Text(
+                str(spelling), joined, len(found[0]), (spelling.start, spelling.limit), (*notes, said)
+            )
     text, notes = _within(whole, spelling, normalization)
     return Text(str(spelling), encode(text), None, (spelling.start, spelling.limit), notes)
 
@@ -314,48 +249,6 @@ def windows(
     return Windows(text, some * step, length, None)
 
 
-def check_alphabet(text: str, name: str, *, breaks: bool = False) -> None:
-    """That all characters are in the alphabet.
-
-    Args:
-        text: the characters.
-        name: what to call it in a message.
-        breaks: whether line breaks may stand between them.
-
-    Raises:
-        InputError: if not; it names the commonest others, how many there are, and where the first of each stands.
-    """
-    found = Counter(_OUTSIDE.findall(text))
-    if breaks:
-        del found["\n"]
-    if not found:
-        return
-    kinds = [
-        f"{_spoken(sign)} {'once' if times == 1 else f'{times:,} times'} ({_place(text, text.index(sign))})"
-        for sign, times in found.most_common(_NAMED)
-    ]
-    more = f" and {len(found) - _NAMED:,} kinds more" if len(found) > _NAMED else ""
-    count = sum(found.values())
-    raise InputError(
-        f"{name} holds {count:,} character{'s' if count > 1 else ''} outside the alphabet, which is a to z and the "
-        f"space: {', '.join(kinds)}{more}; in brackets is where the first of a kind stands. Have the text normalized "
-        "by text8's rule (on the command line --normalize spell or --normalize drop, for digits), or correct it."
-    )
-
-
-def _spoken(sign: str) -> str:
-    if sign in "\n\r":
-        return "line breaks"
-    if sign.isprintable():
-        return f"'{sign}'"
-    return unicodedata.name(sign, printable(sign)).lower()
-
-
-def _place(text: str, at: int) -> str:
-    before = text.rfind("\n", 0, at)
-    return f"line {text.count(chr(10), 0, at) + 1:,}, column {at - before:,}"
-
-
 def _read(data: str | os.PathLike[str]) -> tuple[Spelling, str]:
     """The file as one string, with \\n as its line breaks and without those at its end."""
     spelling = parse(data)
@@ -389,17 +282,17 @@ def _within(text: str, spelling: Spelling, rule: Normalization | None) -> tuple[
     if rule is None:
         check_alphabet(text, f"'{spelling}'")
         return text, ()
-    outside = len(_OUTSIDE.findall(text))
+    others = outside(text)
     changed = rule(text)
     if not changed.strip():
         raise InputError(
             f"Nothing of '{spelling}' is left once it is normalized to a-z; is this the right file?"
         )
     check_alphabet(changed, f"'{spelling}', normalized,")
-    if not outside:
+    if not others:
         return changed, ()
     return changed, (
-        f"'{spelling}' was normalized: {outside:,} of its {len(text):,} characters are outside the alphabet (a to z "
+        f"'{spelling}' was normalized: {others:,} of its {len(text):,} characters are outside the alphabet (a to z "
         f"and the space), and {len(changed):,} characters are left.",
     )
 
@@ -417,11 +310,11 @@ def _lines(
     if rule is None:
         check_alphabet("\n".join(lines), f"'{spelling}'", breaks=True)
         return lines, ()
-    outside = sum(len(_OUTSIDE.findall(line)) for line in lines)
+    others = sum(map(outside, lines))
     changed = [rule(line) for line in lines]
     check_alphabet("\n".join(changed), f"'{spelling}', normalized,", breaks=True)
-    said = f"'{spelling}' was normalized line by line: {outside:,} characters were outside the alphabet."
-    return changed, (said,) if outside else ()
+    said = f"'{spelling}' was normalized line by line: {others:,} characters were outside the alphabet."
+    return changed, (said,) if others else ()
 
 
 def _chosen(start: int, count: int | None, there: int, said: str) -> tuple[int, int]:

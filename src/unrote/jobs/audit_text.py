@@ -193,7 +193,7 @@ def conclude(
 
 def groups_of(train: Windows) -> Tensor:
     """The first of the windows with which each counts as one: equal ones, or of overlapping ones its neighbours."""
-    if train.stride is not None and train.stride < train.length:
+    if overlap(train):
         key = (train.start - train.start[0]) // train.length
     else:
         key = torch.unique(train.tokens.to(torch.uint8), dim=0, return_inverse=True)[1]
@@ -208,9 +208,10 @@ def notes_on(
     """What a reader must know before believing the numbers."""
     notes = []
     train = given.train
-    if train.stride is not None and train.stride < train.length:
+    if overlap(train):
+        apart = "1 character" if train.stride == 1 else f"{train.stride:,} characters"
         notes.append(
-            f"Training windows begin {train.stride:,} characters apart and overlap: every block of {train.length:,} "
+            f"Training windows overlap; they begin {apart} apart, and every block of {train.length:,} "
             "characters counts as one piece of training text."
         )
     exact = float((samples.d1 == 0).double().mean())
@@ -227,11 +228,11 @@ def notes_on(
                 f"{called:.0%} of the windows of held-out text are themselves copies of the training text by the "
                 "verdict's definition. Held-out text must be independent of the training text; check --test."
             )
-    notes += _moved(findings, confidence)
+    notes += _moved(findings, overlap(given.train), confidence)
     return notes
 
 
-def _moved(findings: Findings, confidence: float) -> list[str]:
+def _moved(findings: Findings, overlapping: bool, confidence: float) -> list[str]:
     """A sentence if more samples than by chance hold a passage that the verdict does not look at."""
     passage = next(d for d in findings.definitions if d.key == "passage")
     only = passage.copied & ~findings.main.copied
@@ -241,11 +242,16 @@ def _moved(findings: Findings, confidence: float) -> list[str]:
     if not bool(only.any()) or more.low <= chance:
         return []
     fresh = "" if passage.calibration is None else f" (of fresh text, {ratio(passage.calibration)} do)"
-    return [
-        f"{int(only.sum()):,} more samples share a long passage with the training text{fresh}, which the verdict does not "
-        "count, since it stands at another place or the rest differs. Read 'Passages in other places'; where training "
-        "windows may begin anywhere, --stride 1 compares every place."
-    ]
+    words = (
+        f"{int(only.sum()):,} more samples share a long passage with the training text{fresh}, which the verdict does "
+        "not count, since it stands at another place or the rest differs. Read 'Passages in other places'"
+    )
+    return [words + ("." if overlapping else "; --stride 1 compares every place of the training text.")]
+
+
+def overlap(train: Windows) -> bool:
+    """Whether training windows overlap."""
+    return train.stride is not None and train.stride < train.length
 
 
 def results_of(
@@ -259,8 +265,7 @@ def results_of(
     main, copied, train = findings.main, findings.copied, given.train
     group = groups_of(train)
     sizes = group.unique(return_counts=True)[1]
-    overlapping = train.stride is not None and train.stride < train.length
-    repeated = sizes[sizes > 1] if not overlapping else sizes[:0]
+    repeated = sizes[:0] if overlap(train) else sizes[sizes > 1]
     results: dict[str, Any] = {
         "verdict": findings.sentence,
         "copies_found": findings.alarming,

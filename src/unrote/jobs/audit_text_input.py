@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from unrote.contracts import InputError
+from unrote.data.alphabet import MASK, Normalization, normalize, normalize_without_digits
 from unrote.data.spelling import printable
 from unrote.data.text import (
-    MASK,
-    Normalization,
     Text,
     TextProvenance,
     Windows,
@@ -20,8 +19,6 @@ from unrote.data.text import (
     is_text,
     load_lines,
     load_text,
-    normalize,
-    normalize_without_digits,
     windows,
 )
 from unrote.jobs.options import AuditOptions

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from unrote.contracts import Estimate
-from unrote.data.text import decode
+from unrote.data.alphabet import decode
 from unrote.jobs.audit_page import settings_blocks, tone_of
 from unrote.jobs.audit_text_result import TextAudit, definition, source_text
 from unrote.jobs.options import AuditOptions
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
-from unrote.report.format import fixed, number, quantity, ratio
+from unrote.report.format import fixed, quantity, ratio
 
 EXHIBITS = 96
 """Samples that are shown beside their source."""
@@ -131,7 +131,7 @@ def pieces(text: str, marked: list[bool]) -> tuple[tuple[str, bool], ...]:
 def evidence(made: TextAudit) -> blocks.Collations:
     """The most suspicious samples beside their nearest window, differences marked, copies framed."""
     d, length = made.distances, made.train.length
-    rows = []
+    rows: list[blocks.Collation] = []
     for i in torch.argsort(d.d1, stable=True)[:EXHIBITS].tolist():
         window = int(d.nearest[i])
         sample, source = decode(made.samples[i])[:LETTERS], source_text(made, window)[:LETTERS]
@@ -272,9 +272,9 @@ def _table(made: TextAudit) -> blocks.Block:
     columns = [
         blocks.Column("sample"),
         blocks.Column("copy"),
-        blocks.Column("characters that differ", number),
+        blocks.Column("characters that differ"),
         blocks.Column("from the window"),
-        blocks.Column("longest passage", number),
+        blocks.Column("longest passage"),
     ]
     columns += [] if p_value is None else [blocks.Column("p-value", fixed(4))]
     rows = []

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from unrote.contracts import Estimate
-from unrote.data.text import TextProvenance, Windows, decode
+from unrote.data.alphabet import decode
+from unrote.data.text import TextProvenance, Windows
 from unrote.jobs.audit_verdict import Definition, Findings
 from unrote.measure import copies
 from unrote.report.format import ratio
