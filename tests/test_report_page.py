@@ -13,6 +13,8 @@ import torch
 from report_pages import HOSTILE, exhibit, full_page, picture
 
 from unrote.report import (
+    Collation,
+    Collations,
     Column,
     Evidence,
     Exhibit,
@@ -21,6 +23,7 @@ from unrote.report import (
     Notes,
     Page,
     Picture,
+    Reading,
     Section,
     Table,
     Text,
@@ -222,3 +225,19 @@ def test_missing_numbers_are_marked_for_sorting():
         ' data-sort="2.5" class="number"',
         ' data-missing class="number"',
     ]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE[:3], HOSTILE[7]])
+def test_texts_beside_each_other_are_escaped_and_whole(text):
+    readings = (
+        Reading(text, ((text, False), ("  ", True), (text, True)), text),
+        Reading("b", ((text, False),)),
+    )
+    rows = tuple(Collation(readings, text, "copy" if i < 2 else "", text) for i in range(9))
+    reader = Reader(render(simple(Collations(rows, "c"), Collations((), "nothing here."))))
+    assert sum(tag == "mark" for tag, _ in reader.tags) == 18
+    assert not any(tag == "img" or "onerror" in attributes for tag, attributes in reader.tags)
+    html = render(simple(Collations(rows, "c")))
+    assert "<mark>  </mark>" in html
+    assert html.count('<li class="exhibit marked') == 2
+    assert html.count(' more">') == 3 and 'data-total="9" data-shown="6"' in html

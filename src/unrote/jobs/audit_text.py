@@ -142,11 +142,11 @@ def rules_of(
             f"at most {most:,} of {length:,} characters differ from the nearest training window (Hamming distance)",
             lambda d: d.d1 <= most,
         ),
-        ("exact", "exact", "equal to a training window in every character", lambda d: d.d1 == 0),
+        ("exact", "exact", "it equals a training window in every character", lambda d: d.d1 == 0),
         (
             "passage",
             "passage",
-            f"shares a passage of at least {passage:,} characters with the training text, wherever it stands",
+            f"it shares a passage of at least {passage:,} characters with the training text, wherever it stands",
             passages,
         ),
     ]
@@ -161,8 +161,8 @@ def rules_of(
         )
         rules.insert(2, ("calibrated", "calibrated characters", words, lambda d: copies.below(d.d1, limit)))
         words = (
-            f"shares a passage longer than {length * (1 - bound):,.0f} characters, as at most {share} of the windows "
-            "of fresh text do"
+            f"it shares a passage longer than {length * (1 - bound):,.0f} characters, as at most {share} of the "
+            "windows of fresh text do"
         )
         rule: Rule = lambda d: copies.below(d.uncovered, bound)  # noqa: E731
         rules.append(("calibrated_passage", "calibrated passage", words, rule))

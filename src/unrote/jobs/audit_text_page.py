@@ -22,6 +22,8 @@ LISTED = 1000
 """Samples in the page's own table."""
 LETTERS = 1024
 """Characters of one text that are shown."""
+AROUND = 20
+"""Characters that are shown before and after a passage."""
 OPENING = 80
 """Characters with which a text is named in a table."""
 
@@ -184,8 +186,9 @@ def _moved(made: TextAudit) -> tuple[blocks.Section, ...]:
     rows = []
     for i in order:
         size, place, source = int(d.passage[i]), int(d.place[i]), int(d.source[i])
-        before, after = max(0, place - 20), min(train.length, place + size + 20)
-        there = max(0, source - 20), min(len(train.text), source + size + 20)
+        room = min(AROUND, place, source)
+        before, after = place - room, min(train.length, place + size + AROUND)
+        there = source - room, min(len(train.text), source + size + AROUND)
         sample = decode(made.samples[i, before:after])
         text = decode(train.text.tokens[there[0] : there[1]])
         rows.append(
@@ -205,7 +208,7 @@ def _moved(made: TextAudit) -> tuple[blocks.Section, ...]:
         )
     caption = (
         "Samples that share a long passage with the training text and are no copies by the verdict's definition, since "
-        "the passage stands at another place or the rest differs. The passage is marked, with 20 characters around it."
+        "the passage stands at another place or the rest differs. The passage is marked."
     )
     return (blocks.Section("Passages in other places", (blocks.Collations(tuple(rows), caption),)),)
 
@@ -222,7 +225,7 @@ def _definitions(made: TextAudit) -> tuple[blocks.Block, ...]:
     table = blocks.Table(
         (
             blocks.Column("definition"),
-            blocks.Column("a sample is a copy if it"),
+            blocks.Column("a sample is a copy if"),
             blocks.Column("samples", bare),
             blocks.Column("fresh text", bare),
             blocks.Column("difference", bare),
