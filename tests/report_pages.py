@@ -8,6 +8,8 @@ from unrote.contracts import Estimate
 from unrote.report import (
     Beside,
     Code,
+    Collation,
+    Collations,
     Column,
     Details,
     Evidence,
@@ -19,6 +21,7 @@ from unrote.report import (
     Page,
     Part,
     Picture,
+    Reading,
     Section,
     Table,
     Text,
@@ -134,6 +137,23 @@ def full_page(rows: int = 130) -> Page:
             KeyFigure("duplicate groups", 7, plain),
         ),
     )
+    letters = "it was a dark and stormy night " * 8
+    texts = tuple(
+        Collation(
+            (
+                Reading("sample", ((letters[:i], False), ("x", True), (letters[i + 1 :], False))),
+                Reading(
+                    "training text",
+                    ((letters[:i], False), (letters[i], True), (letters[i + 1 :], False)),
+                    "line 3",
+                ),
+            ),
+            "1 of 248 characters differs",
+            "copy" if i < 4 else "",
+            HOSTILE[i % len(HOSTILE)],
+        )
+        for i in range(1, 9)
+    )
     return Page(
         f"Are these copies? {HOSTILE[1]}",
         overview,
@@ -143,6 +163,7 @@ def full_page(rows: int = 130) -> Page:
                 "Evidence", (Evidence(tuple(exhibit(i, name) for i, name in enumerate(names)), "Sorted."),)
             ),
             Section("Duplicates", (Notes((HOSTILE[2], "Second.")), Gallery(groups, "Groups."))),
+            Section("Texts", (Collations(texts, "Differences are marked."),)),
             Section("By class", (class_table(),)),
             Section("Levels", (Part("Beside", (Beside((lines, shapes)),)),)),
             Section(HOSTILE[3], (samples,)),
