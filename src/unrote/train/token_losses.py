@@ -214,9 +214,8 @@ def bound_term(
     parts = log_p.double().exp() / forward
     mixed = (1 - below)[..., None] * parts + (below / v)[..., None] * parts.sum(2, keepdim=True)
     target = moved * reached / scale
-    # Where s = 0 all but x0 have probability 0; their logarithms must not come into the gradient.
-    safe = torch.where(target > 0, mixed, 1.0)
-    ratio = torch.where(target > 0, reached / scale, 1.0).log() - safe.clamp(min=1e-300).log()
+    # Where s = 0 all but x0 have probability 0, and no logarithm of 0 may come into the gradient.
+    ratio = torch.where(target > 0, reached / scale, 1.0).log() - mixed.clamp(min=1e-300).log()
     return (target * ratio).sum(2).mean(1)
 
 
