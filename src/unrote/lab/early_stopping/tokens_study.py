@@ -6,7 +6,7 @@ least that any model can reach.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,7 @@ def study(
     samples: int,
     seed: int,
     averaged_alone: bool = False,
+    enough: Callable[[Mapping[str, float]], bool] = lambda seen: False,
 ) -> dict[str, Any]:
     """Train a model, and at some steps take losses, the excess over the best, broken rules, and copies.
 
@@ -139,6 +140,8 @@ def study(
         at: ascending steps, multiples of 8.
         samples: strings generated at each, for raw and for averaged weights.
         seed: of weights, training, noise and samples.
+        averaged_alone: whether raw weights are measured without samples.
+        enough: what was measured of averaged weights -> whether the run may end.
 
     Returns:
         as `unrote.lab.early_stopping.law_runs.followed`; "exact" holds the losses of the exact denoiser.
@@ -159,7 +162,7 @@ def study(
         return seen | of_samples(x, made)
 
     model = model_of(description, made.grammar, process, seed)
-    found = followed(model, recipe, seed, options, at, measured)
+    found = followed(model, recipe, seed, options, at, measured, enough)
     least_train, least = (float(one.mean()) for one in probe.losses(exact))
     return {"exact": {"train": least_train, "validation": least}, **found}
 
