@@ -264,7 +264,8 @@ def test_files_that_were_cut_short(refused, name) -> None:
         ("train.npy?label=cat", "has no labels"),
         ("train.npy:test", "holds one array"),
         ("digits?label=cat", "The labels here are 0, 1"),
-        ("notes.txt", "a kind that is not read"),
+        ("notes.txt", "text is compared with text"),
+        ("text:pipe.npy", "text is compared with text"),
         ("pipe.npy", "a kind that is not read"),
     ],
 )

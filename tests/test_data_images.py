@@ -183,7 +183,7 @@ def test_sizes_that_no_image_has(resize):
         open_images("digits", resize=resize)
 
 
-@pytest.mark.parametrize("name", ["x.tar", "x.txt", "x.png", "x.pkl", "noending"])
+@pytest.mark.parametrize("name", ["x.tar", "x.md", "x.png", "x.pkl", "noending"])
 def test_other_files_say_what_is_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"?")
     with pytest.raises(

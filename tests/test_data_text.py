@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 import torch
@@ -123,6 +124,9 @@ def test_what_cannot_be_cut_or_read_says_so(tmp_path) -> None:
         load_text("text:nothing-here")
     with pytest.raises(InputError, match="cannot be read as text"):
         load_text(f"text:{tmp_path}")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="it is no file"):
+        load_text(f"text:{tmp_path / 'pipe'}")
     with pytest.raises(InputError, match=r"Nothing of .* is left"):
         load_text(put(tmp_path, "123", "numbers.txt"), normalization=normalize_without_digits)
     with pytest.raises(InputError, match=r"Line 2 of .* is empty"):

@@ -258,8 +258,11 @@ def _read(data: str | os.PathLike[str]) -> tuple[Spelling, str]:
         raise InputError(
             f"'{spelling}' has a suffix for images; after a text only @P or @start:stop may stand."
         )
+    path = Path(spelling.path)
+    if not path.is_file():  # a pipe would wait for a writer
+        raise InputError(f"'{spelling}' cannot be read as text: it is no file; name a file of text in UTF-8.")
     try:
-        raw = Path(spelling.path).read_bytes()
+        raw = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"'{spelling}' cannot be read as text ({error.strerror}); name a file of text in UTF-8."
