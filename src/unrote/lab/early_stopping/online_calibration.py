@@ -3,8 +3,12 @@
 Everything in `unrote.measure.online` and `unrote.train.stopping` that is a measured number comes from here:
 
     rows, _ = runs.recorded(law.EXPERIMENT)
-    calibrate(rows)      # unrote.measure.online.LADDER
-    threshold(rows)      # unrote.train.stopping.THRESHOLD
+    more, _ = runs.recorded(online.EXPERIMENT)
+    calibrate([*rows, *more])      # unrote.measure.online.LADDER
+    threshold(rows)                # unrote.train.stopping.THRESHOLD
+
+The first ladder was calibrated on the law's rows alone and failed on `early_stopping/online`, whose rows keep what it
+said; the one that is used now knows the sets, sides and networks of both.
 """
 
 from __future__ import annotations
@@ -71,13 +75,19 @@ def onset_of(row: Row, weights: str = "averaged") -> float | None:
     return copy_onset(row["result"]["steps"], [count / samples for count in counts], SHARE).value
 
 
+def setting(row: Row) -> str:
+    """What a run has in common with others: its picture set, or the setting that its experiment names."""
+    asked = row["configuration"]
+    return str(asked.get("group") or asked["pictures"]["set"])
+
+
 def by_set(rows: Sequence[Row], candidate: Candidate, weights: str = "averaged") -> dict[str, list[float]]:
     """log (onset / what is said) of every run that has both."""
     found: dict[str, list[float]] = {}
     for row in rows:
         onset, said = onset_of(row, weights), candidate.say(curves_of(row, weights))
         if onset is not None and said is not None:
-            found.setdefault(row["configuration"]["pictures"]["set"], []).append(log_ratio(onset, said))
+            found.setdefault(setting(row), []).append(log_ratio(onset, said))
     return found
 
 
