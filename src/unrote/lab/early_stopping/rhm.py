@@ -12,7 +12,7 @@ denoiser is least at step 88.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unrote.lab.claims import Claim, Experiment
@@ -36,7 +36,8 @@ from unrote.lab.early_stopping.rhm_rules import (
     with_copies,
 )
 from unrote.lab.early_stopping.rhm_runs import DONE, run
-from unrote.report.format import quantity, ratio
+from unrote.lab.wild_middle.gap_rules import Judged
+from unrote.report.format import Value, quantity, ratio
 
 SEEDS = (0, 1, 2, 3, 4)
 SHAPE = {"vocabulary": 8, "rules": 2, "layers": 4, "branching": 2}
@@ -100,25 +101,29 @@ TESTED = (
 )
 
 
-def claims_of(way: str) -> list[Claim]:
-    """What is claimed of one process."""
-    tested = TESTED.format(way)
+def claim(
+    way: str,
+    name: str,
+    source: str,
+    says: str,
+    rule: str,
+    judged: Judged,
+    shown: Callable[[Value], str] = quantity,
+) -> Claim:
+    """One claim on one process."""
+    paper = "unrote" if source.startswith("beyond") else "002"
+    return Claim(f"rhm-{way}-{name}", paper, source, says, TESTED.format(way), rule, judged, shown)
 
-    def claim(name: str, source: str, says: str, rule: str, judged: Any, shown: Any = quantity) -> Claim:
-        paper = "unrote" if source.startswith("beyond") else "002"
-        return Claim(f"rhm-{way}-{name}", paper, source, says, tested, rule, judged, shown)
 
+def figure_4(way: str) -> list[Claim]:
+    """Errors and copies below and above P*."""
     order = (
         f"step at which {LEFT:.0%} of the samples have errors over that at which {COPIED:.0%} are copies, geometric "
         "mean (what never comes counts as at the last step): "
     )
-    law = (
-        f"exponent of tau = a P^b below P*: held if its 95 % interval contains 1 and is narrower than {WIDEST:g}, "
-        f"partly if it contains 1 or b is within {NEAR:g} of it"
-    )
-    most = FEWER[way][-1]
     return [
         claim(
+            way,
             "below",
             "Figure 4",
             "Below P* (32 strings) errors fall only with copying.",
@@ -127,6 +132,7 @@ def claims_of(way: str) -> list[Claim]:
             with_copies(way, 32),
         ),
         claim(
+            way,
             "above",
             "Figure 4",
             f"Above P* ({MANY:,} strings) errors fall before copying starts.",
@@ -135,6 +141,7 @@ def claims_of(way: str) -> list[Claim]:
             before(way, MANY),
         ),
         claim(
+            way,
             "generalizes",
             "section 4.3",
             f"With {MANY:,} strings fewer than {FEW:.0%} of the samples have errors in the end, and none is a copy.",
@@ -143,7 +150,19 @@ def claims_of(way: str) -> list[Claim]:
             generalizes(way, MANY),
             ratio,
         ),
+    ]
+
+
+def insets(way: str) -> list[Claim]:
+    """The law of the onset below P*."""
+    law = (
+        f"exponent of tau = a P^b below P*: held if its 95 % interval contains 1 and is narrower than {WIDEST:g}, "
+        f"partly if it contains 1 or b is within {NEAR:g} of it"
+    )
+    most = FEWER[way][-1]
+    return [
         claim(
+            way,
             "law-copies",
             "Figure 4, insets",
             f"The step at which {COPIED:.0%} of the samples are copies grows in proportion to P.",
@@ -151,13 +170,21 @@ def claims_of(way: str) -> list[Claim]:
             is_linear(way, copied, most),
         ),
         claim(
+            way,
             "law-losses",
             "Figure 4, insets",
             f"So does the step at which losses part ({GAP:g} nat a token, each less the exact one).",
             law,
             is_linear(way, parted, most),
         ),
+    ]
+
+
+def layers(way: str) -> list[Claim]:
+    """When each layer is learned, and what the exact denoiser says."""
+    return [
         claim(
+            way,
             "deeper-later",
             "Figure 5(a)",
             f"Deeper layers are learned later ({MANY:,} strings).",
@@ -166,6 +193,7 @@ def claims_of(way: str) -> list[Claim]:
             deeper_later(way, MANY),
         ),
         claim(
+            way,
             "layers",
             "section 4.4",
             "The time of a layer is proportional to its sample complexity.",
@@ -174,6 +202,7 @@ def claims_of(way: str) -> list[Claim]:
             layers_linear(way, MANY, WIDE),
         ),
         claim(
+            way,
             "best-before-copies",
             "beyond Figure 4",
             "The model is nearest to the exact denoiser before it copies (32 strings).",
@@ -182,6 +211,11 @@ def claims_of(way: str) -> list[Claim]:
             best_before_copies(way, 32),
         ),
     ]
+
+
+def claims_of(way: str) -> list[Claim]:
+    """What is claimed of one process."""
+    return [*figure_4(way), *insets(way), *layers(way)]
 
 
 EXPERIMENT = Experiment(
