@@ -77,6 +77,12 @@ def deepest(row: Row) -> int:
     return int(row["configuration"]["shape"]["layers"])
 
 
+def step_of(time: Time, row: Row) -> float:
+    """When something happens; before the first checkpoint it counts as there, after the last one as there."""
+    onset = time(row)
+    return onset.value or (onset.high if onset.high < math.inf else onset.low)
+
+
 def order(rows: Sequence[Row]) -> Estimate:
     """Step at which errors have fallen over that at which copies have come; an onset that never came is the last step.
 
@@ -84,8 +90,7 @@ def order(rows: Sequence[Row]) -> Estimate:
     """
     logs = []
     for row in rows:
-        last = row["result"]["steps"][-1]
-        fall, copies = (time(row).value or last for time in (learned(deepest(row)), copied))
+        fall, copies = (step_of(time, row) for time in (learned(deepest(row)), copied))
         logs.append(math.log(fall / copies))
     return geometric(logs) if logs else Estimate(None, None, None, 0)
 
@@ -149,7 +154,7 @@ def best_before_copies(way: str, trained: int) -> Judged:
         for row in of(rows, way, trained):
             steps, excess = row["result"]["steps"], row["result"]["averaged"]["excess"]
             least = steps[excess.index(min(excess))]
-            logs.append(math.log(least / (copied(row).value or steps[-1])))
+            logs.append(math.log(least / step_of(copied, row)))
         found = geometric(logs) if logs else Estimate(None, None, None, 0)
         high = math.inf if found.high is None else ends(found)[1]
         return found, HELD if high < 1 else PARTLY if (found.value or math.inf) < 1 else FAILED
@@ -181,8 +186,7 @@ def deeper_later(way: str, trained: int) -> Judged:
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         logs = []
         for row in of(rows, way, trained):
-            last = row["result"]["steps"][-1]
-            times = [learned(layer)(row).value or last for layer in range(1, deepest(row) + 1)]
+            times = [step_of(learned(layer), row) for layer in range(1, deepest(row) + 1)]
             logs.append(min(math.log(b / a) for a, b in itertools.pairwise(times)))
         found = geometric(logs) if logs else Estimate(None, None, None, 0)
         if found.low is None:
