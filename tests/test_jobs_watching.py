@@ -286,4 +286,6 @@ def test_losses_of_a_large_set_in_order_are_taken_all_over_it(tmp_path) -> None:
     seen = Watch(denoise, card, x.clamp(-1, 1), x.clamp(-1, 1), chosen, label, label).on_step(2)
     assert seen is not None
     share = torch.cat(told).double().mean()
-    assert share == pytest.approx(0.5, abs=0.1)  # both classes, although the first half of the set is one of them
+    assert share == pytest.approx(
+        0.5, abs=0.1
+    )  # both classes, although the first half of the set is one of them

@@ -68,7 +68,10 @@ def test_the_law_is_judged_and_layers_come_with_their_complexities() -> None:
     assert verdicts(rows(power=0.6))["rhm-uniform-law-copies"] == FAILED
     assert layer_law(of(rows(), "uniform", rhm.MANY)).value == pytest.approx(1, abs=0.03)
     assert found["rhm-uniform-deeper-later"] == HELD
-    assert found["rhm-uniform-layers"] in {HELD, PARTLY}  # the interval of made runs is narrower than checkpoints
+    assert found["rhm-uniform-layers"] in {
+        HELD,
+        PARTLY,
+    }  # the interval of made runs is narrower than checkpoints
 
 
 def test_a_model_that_copies_does_not_generalize() -> None:
