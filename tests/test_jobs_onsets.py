@@ -48,8 +48,8 @@ def test_what_did_not_come_and_what_was_there_before_are_null() -> None:
 
 def test_the_sentence_says_both() -> None:
     said = onset_sentence(history([0.0, 0.2, 0.6, 1.4, 2.0], [0] * 5))
-    assert "twice the training loss at step 566" in said
-    assert "5.0 % of the samples are copies not reached within 1,600 steps" in said
+    assert "twice the training loss: at step 566" in said
+    assert "Copies in 5.0 % of the samples: not reached within 1,600 steps" in said
 
 
 def in_pairs(

@@ -132,8 +132,8 @@ def onset_sentence(history: Sequence[Measurement]) -> str:
     apart = [_words(*loss_onset(curves, gap)) for curves in parts]
     copied = [_copy_words(curves, share) for curves in parts if _sampled(curves)[0]]
     return (
-        f"Onset, two definitions: the held-out loss is {_times(1 + gap)} the training loss {_beside(apart)}; "
-        f"{percent(share)} of the samples are copies {_beside(copied)}."
+        f"Onset, two definitions. A held-out loss {_times(1 + gap)} the training loss: {_beside(apart)}. Copies in "
+        f"{percent(share)} of the samples: {_beside(copied)}."
     )
 
 
