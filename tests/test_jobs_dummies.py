@@ -83,7 +83,7 @@ def test_the_noise_images_are_trained_on(tmp_path):
     options = replace(OPTIONS, steps=300, width=64, learning_rate=3e-3)
     data, _ = read_data(options)
     plan = replace(plan_of(options, cpu=True), cures=Cures(dummies=True))
-    denoiser, _ = fit(data, plan, tmp_path, lambda n: None)
+    denoiser = fit(data, plan, tmp_path, lambda n: None).denoiser
     x0 = 2 * torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(9)) - 1
     z = torch.randn(x0.shape, generator=torch.Generator().manual_seed(8))
     x, sigma = x0 + 0.3 * z, torch.full((200,), 0.3)

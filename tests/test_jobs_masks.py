@@ -79,7 +79,7 @@ def test_hidden_pixels_never_touch_a_weight(data, tmp_path, given):
 
 
 def test_a_sample_is_the_same_alone_and_in_a_batch_and_under_a_mask_of_its_own(data, tmp_path):
-    denoiser, _ = fit(data, planned(), tmp_path, lambda n: None)
+    denoiser = fit(data, planned(), tmp_path, lambda n: None).denoiser
     assert isinstance(denoiser, Inpainter)
     few, more = draw(denoiser, data, 2, 5), draw(denoiser, data, 6, 5)
     torch.testing.assert_close(few, more[:2], rtol=1e-4, atol=1e-5)
@@ -98,7 +98,8 @@ def test_a_sample_is_the_same_alone_and_in_a_batch_and_under_a_mask_of_its_own(d
 def test_a_run_folder_makes_the_samples_that_the_run_was_measured_on(tmp_path, given):
     options = replace(OPTIONS, **given)
     data, plan = read_data(options)[0], planned(**given)
-    denoiser, history = fit(data, plan, tmp_path, lambda n: None)
+    run = fit(data, plan, tmp_path, lambda n: None)
+    denoiser, history = run.denoiser, run.history
     read, card, said, _ = read_run(tmp_path)
     assert said["masking"] == {"hidden": 0.5, "further": 0.1, "seed": 9}
     assert card.classes == data.classes

@@ -204,7 +204,7 @@ def train_digits(run: Mapping[str, Any]) -> dict[str, Any]:
         done += steps
         (folder / "done").write_text(str(done))
 
-    _, history = fit(training_set(reference, fresh, False), plan_of(run), folder, tell)
+    history = fit(training_set(reference, fresh, False), plan_of(run), folder, tell).history
     return {"history": [asdict(m) for m in history]}
 
 

@@ -146,7 +146,7 @@ def fit(
     tell: Callable[[int], None],
     device: torch.device | str = "cpu",
     quality: Quality | None = None,
-) -> tuple[Denoiser, list[Measurement]]:
+) -> Fitted:
     """Train by a plan and measure on the way; an interrupted run in the same folder goes on where it was.
 
     Args:
@@ -155,21 +155,8 @@ def fit(
         quality: also measured of the samples.
 
     Returns:
-        the denoiser of images with averaged weights, and its measurements.
+        the denoiser of images with averaged weights, its measurements, and why it ended.
     """
-    made = fitted(data, plan, folder, tell, device, quality)
-    return made.denoiser, made.history
-
-
-def fitted(
-    data: TrainingSet,
-    plan: Plan,
-    folder: Path,
-    tell: Callable[[int], None],
-    device: torch.device | str = "cpu",
-    quality: Quality | None = None,
-) -> Fitted:
-    """As `fit`, with all that is known of the run."""
     write_atomic(folder / "run.json", json.dumps(description(plan, data), indent=1))
     real, total = data.classes, total_classes(plan, data.classes)
     if plan.cures.dummies:

@@ -17,7 +17,7 @@ from unrote.jobs.comparing import Reference, part_of, read_others, read_referenc
 from unrote.jobs.cure_checks import check_cures, removed
 from unrote.jobs.cure_words import sentences, told
 from unrote.jobs.cures import recipes_of
-from unrote.jobs.fitting import Plan, fitted
+from unrote.jobs.fitting import Plan, fit
 from unrote.jobs.measuring import LAW, Measurement, Quality, TrainingSet
 from unrote.jobs.mirrored import with_mirror_images
 from unrote.jobs.onsets import onset_sentence
@@ -164,9 +164,9 @@ def train_one(
     Args:
         options: of this run alone; its `out` is where the folder will be.
     """
-    fit = fitted(shop.data, plan, folder, advance, shop.device, shop.quality)
-    kept = kept_of(fit.history, options.stop_early, fit.stop)
-    results = results_of(fit, kept, plan.options) | {
+    run = fit(shop.data, plan, folder, advance, shop.device, shop.quality)
+    kept = kept_of(run.history, options.stop_early, run.stop)
+    results = results_of(run, kept, plan.options) | {
         "interventions": told(plan.cures, LAW, plan.known),
         "share_removed": removed(plan.cures, LAW, plan.known),
         "held_out": {"images": len(shop.data.held_out), "split_off": bool(shop.data.split)},
@@ -174,7 +174,7 @@ def train_one(
     content = document("train", shop.inputs, options, results)
     done = sentences(plan.cures, LAW, plan.known)
     notes = tuple(note for note in (shop.data.split, cost_sentence(results["monitoring"])) if note)
-    made = Training(tuple(fit.history), content, options.out, done, kept, fit.stop, notes)
+    made = Training(tuple(run.history), content, options.out, done, kept, run.stop, notes)
     write(training_page(made, options), folder / "report.html")
     write_document(content, folder)
     return made

@@ -73,7 +73,7 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     zone = recommended(data.x, data.held_out, asked["seed"])
     plan = replace(plan_of(asked), cures=CURES[asked["cure"]](zone))
     with tempfile.TemporaryDirectory() as place:
-        _, history = fit(data, plan, Path(place), lambda steps: None)
+        history = fit(data, plan, Path(place), lambda steps: None).history
     return {
         "gap": [zone.low, zone.high],
         "share_removed": share_removed(zone, LogNormal()),

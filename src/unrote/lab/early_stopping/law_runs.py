@@ -13,7 +13,7 @@ from torch import nn
 from unrote.contracts import Examples
 from unrote.jobs.fitting import build
 from unrote.jobs.measuring import LAW
-from unrote.lab.study import copied, from_cpu, material, network_of, quality, samples_of
+from unrote.lab.study import Material, copied, from_cpu, material, network_of, quality, samples_of
 from unrote.lab.wild_middle.gap_runs import measured_in
 from unrote.measure.gaps import relative_gap
 from unrote.train.loop import Options, train
@@ -38,13 +38,8 @@ def checkpoints(steps: int, first: int) -> list[int]:
 def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Train plainly; at every checkpoint the losses of both weights, their copies, and quality after averaging."""
     seed, at = int(asked["seed"]), list(asked["at"])
-    made = material(asked["pictures"], seed)
-    shape = made.train.shape[1:]
-    denoiser = build(network_of(asked["network"]), shape, None, seed)
-    rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.test))
-    recipe = baseline(rows, LAW, denoiser.weight)
-    probe = paired(rows, fresh, denoiser.weight, seed)
-    features = measured_in(asked["pictures"])
+    made, denoiser, recipe, probe = plainly(asked)
+    shape, features = made.train.shape[1:], measured_in(asked["pictures"])
 
     def measured(name: str, model: nn.Module) -> dict[str, float]:
         samples = samples_of(from_cpu(model), shape, asked["samples"], seed)
@@ -57,6 +52,16 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
     found = followed(denoiser, recipe, seed, Options(**asked["options"]), at, measured)
     return {"fresh": int(copied(made.test, made.train).sum()), **found}
+
+
+def plainly(asked: Mapping[str, Any]) -> tuple[Material, Any, Recipe, Probe]:
+    """The pictures of a configuration, a fresh network, EDM's recipe for it, and a probe of its losses."""
+    seed = int(asked["seed"])
+    made = material(asked["pictures"], seed)
+    denoiser = build(network_of(asked["network"]), made.train.shape[1:], None, seed)
+    rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.test))
+    recipe = baseline(rows, LAW, denoiser.weight)
+    return made, denoiser, recipe, paired(rows, fresh, denoiser.weight, seed)
 
 
 def paired(rows: Examples, fresh: Examples, weight: Weight, seed: int) -> Probe:

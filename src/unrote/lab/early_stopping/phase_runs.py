@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
-from unrote.contracts import Examples
-from unrote.jobs.fitting import build
-from unrote.jobs.measuring import LAW
-from unrote.lab.early_stopping.law_runs import followed, losses, paired
-from unrote.lab.study import copied, from_cpu, material, network_of, quality, samples_of
+from unrote.lab.early_stopping.law_runs import followed, losses, plainly
+from unrote.lab.study import copied, from_cpu, quality, samples_of
 from unrote.lab.wild_middle.gap_runs import measured_in
 from unrote.train.loop import Options
-from unrote.train.recipe import baseline
 
 ENOUGH = 0.4
 """Share of copies at which a run ends: from there on nothing changes but this share."""
@@ -24,12 +19,8 @@ ENOUGH = 0.4
 def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Train plainly; losses of both weights, copies and quality of the averaged ones, at every checkpoint."""
     seed = int(asked["seed"])
-    made = material(asked["pictures"], seed)
+    made, denoiser, recipe, probe = plainly(asked)
     shape, count = made.train.shape[1:], asked["samples"]
-    denoiser = build(network_of(asked["network"]), shape, None, seed)
-    rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.test))
-    recipe = baseline(rows, LAW, denoiser.weight)
-    probe = paired(rows, fresh, denoiser.weight, seed)
     features = measured_in(asked["pictures"])
 
     def measured(name: str, model: nn.Module) -> dict[str, float]:
