@@ -103,7 +103,7 @@ def test_what_measuring_costs_is_what_goes_through_the_network(tmp_path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "build", counted)
-        made = fitting.fitted(data, plan, tmp_path, lambda steps: None)
+        made = fitting.fit(data, plan, tmp_path, lambda steps: None)
     # the averaged weights are a copy of the network with its hook
     assert sum(rows) == made.passes * len(made.history) + made.stop.passes
 
@@ -181,7 +181,7 @@ def test_a_run_whose_measured_losses_are_not_finite_is_told_as_diverged(made) ->
 def test_fewer_images_than_a_batch_are_drawn_with_replacement(tmp_path) -> None:
     options = replace(OPTIONS, train="digits@3", batch_size=64, steps=5, both_weights=False)
     data, plan = read_data(options)[0], plan_of(options, cpu=True)
-    made = fitting.fitted(data, plan, tmp_path, lambda steps: None)
+    made = fitting.fit(data, plan, tmp_path, lambda steps: None)
     assert len(data.x) == 3
     assert made.history[-1].step == 5
 

@@ -82,7 +82,7 @@ def fitted(folder: Path, **given: object) -> fitting.Fitted:
     options = replace(OPTIONS, **given)
     plan = replace(plan_of(options, cpu=True), cures=recipes_of(options)[options.recipe])
     folder.mkdir(exist_ok=True)
-    return fitting.fitted(read_data(options)[0], plan, folder, lambda steps: None)
+    return fitting.fit(read_data(options)[0], plan, folder, lambda steps: None)
 
 
 def test_training_is_the_one_without_it(made, tmp_path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_whose_losses_never_part_goes_to_its_end_and_says_so(tmp_path) -> 
     assert said["stopping"]["ended_at"] is None
     onset = {one["threshold"]: one for one in said["onset"]["by_loss_gap"]}[1.0]
     assert (onset["value"], onset["low"], onset["high"]) == (None, 120, None)
-    assert "twice the training loss not reached within 120 steps" in made.summary()
+    assert "twice the training loss: not reached within 120 steps" in made.summary()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from unrote.denoise.exact import Empirical
 from unrote.jobs.fitting import build
 from unrote.jobs.measuring import LAW
 from unrote.lab.early_stopping.law_runs import GRID, columns, paired
+from unrote.lab.early_stopping.online_calibration import FIRST
 from unrote.lab.study import Material, copied, from_cpu, material, network_of, quality, samples_of
 from unrote.lab.wild_middle.gap_runs import measured_in
 from unrote.measure.features import FeatureMap
@@ -86,7 +87,7 @@ def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 def told(stopper: EarlyStopping) -> dict[str, float | None]:
     """The last check, and the onset that was expected after it."""
     history = stopper.history
-    expected = expected_onset([check.step for check in history], [gap_of(check) for check in history])
+    expected = expected_onset([check.step for check in history], [gap_of(check) for check in history], FIRST)
     last = history[-1]
     return {
         "step": float(last.step),
