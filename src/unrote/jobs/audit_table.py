@@ -150,11 +150,7 @@ def columns_of(made: Audit) -> dict[str, Any]:
         "aligned_d1": d.aligned_d1.numpy(),
         "aligned_d2": d.aligned_d2.numpy(),
     }
-    for definition in made.findings.definitions[1:]:
-        columns[f"copy_{definition.key}"] = definition.copied.numpy()
-    if made.findings.p_value is not None:
-        columns["p_value"] = made.findings.p_value.numpy()
-    return columns | made.views.columns()
+    return columns | made.findings.columns() | made.views.columns()
 
 
 def write_table(columns: Mapping[str, Any], path: Path) -> None:

@@ -121,11 +121,7 @@ def columns_of(made: TextAudit) -> dict[str, Any]:
         "passage_in_sample": d.place.numpy(),
         "passage_character": d.source.numpy(),
     }
-    for one in made.findings.definitions[1:]:
-        columns[f"copy_{one.key}"] = one.copied.numpy()
-    if made.findings.p_value is not None:
-        columns["p_value"] = made.findings.p_value.numpy()
-    return columns
+    return columns | made.findings.columns()
 
 
 def source_text(made: TextAudit, window: int) -> str:

@@ -74,6 +74,11 @@ class Findings:
         """The definition that the verdict rests on."""
         return self.definitions[0]
 
+    def columns(self) -> dict[str, Any]:
+        """What the other definitions say of every sample, and p-values, for samples.parquet."""
+        found = {f"copy_{one.key}": one.copied.numpy() for one in self.definitions[1:]}
+        return found if self.p_value is None else found | {"p_value": self.p_value.numpy()}
+
 
 @dataclass(frozen=True)
 class Words:
