@@ -158,3 +158,15 @@ def normal(
         raise ValueError(f"one generator per row is needed: {shape[0]} rows, {len(generator)} generators")
     rows = [torch.randn(*shape[1:], generator=g, dtype=dtype, device=g.device) for g in generator]
     return torch.stack(rows).to(device)
+
+
+def uniform(shape: Sequence[int], generator: Randomness, device: torch.device | str = "cpu") -> Tensor:
+    """Uniform numbers in [0, 1), float64, from one stream, or row by row from one stream each, as `normal`."""
+    if isinstance(generator, torch.Generator):
+        return torch.rand(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(
+            device
+        )
+    if len(generator) != shape[0]:
+        raise ValueError(f"one generator per row is needed: {shape[0]} rows, {len(generator)} generators")
+    rows = [torch.rand(*shape[1:], generator=g, dtype=torch.float64, device=g.device) for g in generator]
+    return torch.stack(rows).to(device) if rows else torch.empty(*shape, dtype=torch.float64, device=device)

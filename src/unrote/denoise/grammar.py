@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
-from unrote.contracts import InputError, Randomness
+from unrote.contracts import InputError, Randomness, uniform
 from unrote.data.grammar import Grammar
 from unrote.denoise.grammar_belief import (
     Algebra,
@@ -22,7 +22,7 @@ from unrote.denoise.grammar_belief import (
     tree_of,
     upward,
 )
-from unrote.noise.tokens import PENALTY, TokenProcess, evidence, uniform_numbers
+from unrote.noise.tokens import PENALTY, TokenProcess, evidence
 
 COLUMNS = 2**15
 """Tokens that are worked on at a time: more of them leave the cache, fewer wait for the interpreter."""
@@ -140,7 +140,7 @@ class GrammarDenoiser(nn.Module):
             InputError, ValueError: as for the denoiser.
         """
         result = torch.empty_like(x)
-        u = uniform_numbers((len(x), 1 + self.grammar.shape.nodes), generator, x.device)
+        u = uniform((len(x), 1 + self.grammar.shape.nodes), generator, x.device)
         order = self.tree.order(0).to(x.device)
         for rows, seen, prior in self._blocks(x, t, condition):
             drawn, weak = self._draw(seen, prior, u[rows].mT, Scaled())

@@ -14,7 +14,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from unrote import likelihoods
-from unrote.contracts import InputError, Randomness, over
+from unrote.contracts import InputError, Randomness, over, uniform
 
 PENALTY = 4096.0
 """What a disagreement costs where it is impossible, in nats: more than all else together, and few digits of it.
@@ -44,7 +44,7 @@ class Uniform:
     ) -> Integer[Tensor, "B L"]:
         """Draw x ~ q(x | x0); row b uses stream b when one generator per row is given."""
         check_tokens(x0, self.vocabulary)
-        u = uniform_numbers((len(x0), 2, x0.shape[1]), generator, x0.device)
+        u = uniform((len(x0), 2, x0.shape[1]), generator, x0.device)
         other = (u[:, 1] * self.vocabulary).long().clamp_(max=self.vocabulary - 1).to(x0.dtype)
         return torch.where(u[:, 0] < over(_checked(level), x0), other, x0)
 
@@ -90,7 +90,7 @@ class Masked:
     ) -> Integer[Tensor, "B L"]:
         """Draw x ~ q(x | x0); row b uses stream b when one generator per row is given."""
         check_tokens(x0, self.vocabulary)
-        u = uniform_numbers(tuple(x0.shape), generator, x0.device)
+        u = uniform(tuple(x0.shape), generator, x0.device)
         return x0.masked_fill(u < over(_checked(level), x0), self.mask)
 
     def log_likelihood(
@@ -192,20 +192,6 @@ def _one_hot(x: Tensor, vocabulary: int) -> Tensor:
     """(N,L) -> (N, L v) float32; a mask is a row of zeros."""
     table = torch.zeros(*x.shape, vocabulary + 1, device=x.device)
     return table.scatter_(2, x.long()[..., None], 1.0)[..., :vocabulary].flatten(1)
-
-
-def uniform_numbers(
-    shape: tuple[int, ...], generator: Randomness, device: torch.device
-) -> Float[Tensor, "..."]:
-    """Uniform numbers of a shape from one stream, or row by row from one stream each, float64."""
-    if isinstance(generator, torch.Generator):
-        return torch.rand(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(
-            device
-        )
-    if len(generator) != shape[0]:
-        raise ValueError(f"one generator per row is needed: {shape[0]} rows, {len(generator)} generators")
-    rows = [torch.rand(*shape[1:], generator=g, dtype=torch.float64, device=g.device) for g in generator]
-    return torch.stack(rows).to(device) if rows else torch.empty(shape, dtype=torch.float64, device=device)
 
 
 def evidence(

@@ -8,14 +8,13 @@ at a time and is exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import cast
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from unrote.contracts import Denoiser, Randomness, Step, TokenDenoiser, over
+from unrote.contracts import Denoiser, Randomness, Step, TokenDenoiser, over, uniform
 from unrote.sample.steps import conditioned, seeded, trajectory
 
 AnyDenoiser = Denoiser | TokenDenoiser
@@ -67,7 +66,7 @@ def resample(
     `unrote.train.token_losses.bound_term`.
     """
     p = denoiser(x, level).double().exp()
-    u = uniform(tuple(x.shape), generator, x.device)
+    u = drawn_numbers(tuple(x.shape), generator, x.device)
     return drawn(reverse_law(p, x, level, next_level), u).to(x.dtype)
 
 
@@ -109,7 +108,7 @@ def revealing(last: Choice = likeliest) -> Step:
         generator: Randomness | None = None,
     ) -> Tensor:
         p = denoiser(x, level).double().exp()
-        u = uniform((len(x), 2, x.shape[1]), generator, x.device)
+        u = drawn_numbers((len(x), 2, x.shape[1]), generator, x.device)
         opened = u[:, 0] < over(((level - next_level) / level).double(), x)
         arrived = over(next_level == 0, x)
         token = torch.where(arrived, last(p, u[:, 1]), drawn(p, u[:, 1])).to(x.dtype)
@@ -142,7 +141,7 @@ def first_hitting(vocabulary: int) -> Step:
         generator: Randomness | None = None,
     ) -> Tensor:
         # Numbers for each mask that could open, so that a row draws the same whatever the others do.
-        u = uniform((len(x), x.shape[1], 3), generator, x.device)
+        u = drawn_numbers((len(x), x.shape[1], 3), generator, x.device)
         x, now = x.clone(), level.double()
         alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for numbers in u.unbind(1):
@@ -169,7 +168,7 @@ def hidden_start(count: int, length: int, vocabulary: int) -> Int[Tensor, "n L"]
 
 def uniform_start(count: int, length: int, vocabulary: int, generator: Randomness) -> Int[Tensor, "n L"]:
     """The state at level 1 of uniform noise: any tokens alike, int64."""
-    u = uniform((count, length), generator, torch.device("cpu"))
+    u = drawn_numbers((count, length), generator, torch.device("cpu"))
     return (u * vocabulary).long().clamp_(max=vocabulary - 1)
 
 
@@ -216,20 +215,14 @@ def generate_tokens(
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
 
 
-def uniform(
+def drawn_numbers(
     shape: tuple[int, ...], generator: Randomness | None, device: torch.device
 ) -> Float[Tensor, "..."]:
-    """Uniform numbers in [0, 1), float64, from one stream or row by row from one stream each.
+    """`unrote.contracts.uniform` for a step, which may have been given no generator.
 
     Raises:
         ValueError: without a generator, or with another number of them than rows.
     """
     if generator is None:
         raise ValueError("a step of tokens draws them: give trajectory a generator, or one for each row")
-    draw = partial(torch.rand, dtype=torch.float64)
-    if isinstance(generator, torch.Generator):
-        return draw(shape, generator=generator, device=generator.device).to(device)
-    if len(generator) != shape[0]:
-        raise ValueError(f"one generator per row is needed: {shape[0]} rows, {len(generator)} generators")
-    rows = [draw(shape[1:], generator=g, device=g.device) for g in generator]
-    return torch.stack(rows).to(device) if rows else torch.empty(shape, dtype=torch.float64, device=device)
+    return uniform(shape, generator, device)
