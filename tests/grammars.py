@@ -34,3 +34,11 @@ def named(grammar: Grammar) -> str:
     """What a test about a grammar is called."""
     s = grammar.shape
     return f"v{s.vocabulary}m{s.rules}L{s.layers}s{s.branching}c{s.roots}"
+
+
+def without_some_symbols(shape: Shape) -> Grammar:
+    """The first grammar in which a symbol appears above and has no rules below."""
+    drawn = (
+        random_grammar(shape, torch.Generator().manual_seed(seed), every_symbol=False) for seed in range(99)
+    )
+    return next(grammar for grammar in drawn if bool(grammar.rules[0].lt(0).any()))

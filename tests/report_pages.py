@@ -115,6 +115,27 @@ def figures() -> tuple:
     return shapes, lines, sticks
 
 
+def texts() -> tuple[Collation, ...]:
+    """Eight texts that differ from their source in one character each."""
+    letters = "it was a dark and stormy night " * 8
+    return tuple(
+        Collation(
+            (
+                Reading("sample", ((letters[:i], False), ("x", True), (letters[i + 1 :], False))),
+                Reading(
+                    "training text",
+                    ((letters[:i], False), (letters[i], True), (letters[i + 1 :], False)),
+                    "line 3",
+                ),
+            ),
+            "1 of 248 characters differs",
+            "copy" if i < 4 else "",
+            HOSTILE[i % len(HOSTILE)],
+        )
+        for i in range(1, 9)
+    )
+
+
 def full_page(rows: int = 130) -> Page:
     """Every block once, with hostile names wherever a name can stand."""
     names = (*HOSTILE, *(f"sample_{i:04d}.png" for i in range(rows)))[:rows]
@@ -137,23 +158,6 @@ def full_page(rows: int = 130) -> Page:
             KeyFigure("duplicate groups", 7, plain),
         ),
     )
-    letters = "it was a dark and stormy night " * 8
-    texts = tuple(
-        Collation(
-            (
-                Reading("sample", ((letters[:i], False), ("x", True), (letters[i + 1 :], False))),
-                Reading(
-                    "training text",
-                    ((letters[:i], False), (letters[i], True), (letters[i + 1 :], False)),
-                    "line 3",
-                ),
-            ),
-            "1 of 248 characters differs",
-            "copy" if i < 4 else "",
-            HOSTILE[i % len(HOSTILE)],
-        )
-        for i in range(1, 9)
-    )
     return Page(
         f"Are these copies? {HOSTILE[1]}",
         overview,
@@ -163,7 +167,7 @@ def full_page(rows: int = 130) -> Page:
                 "Evidence", (Evidence(tuple(exhibit(i, name) for i, name in enumerate(names)), "Sorted."),)
             ),
             Section("Duplicates", (Notes((HOSTILE[2], "Second.")), Gallery(groups, "Groups."))),
-            Section("Texts", (Collations(texts, "Differences are marked."),)),
+            Section("Texts", (Collations(texts(), "Differences are marked."),)),
             Section("By class", (class_table(),)),
             Section("Levels", (Part("Beside", (Beside((lines, shapes)),)),)),
             Section(HOSTILE[3], (samples,)),
