@@ -128,7 +128,7 @@ def test_it_runs_at_smoke_scale_is_drawn_and_decides_nothing() -> None:
     made = [{"configuration": one, "result": iddpm.run(one)} for one in iddpm.configurations("smoke")]
     found = judge(iddpm.EXPERIMENT, "smoke", made)
     assert {one["verdict"] for one in found} == {UNTESTED}
-    assert len(iddpm.EXPERIMENT.show(made)) == 7
+    assert len(iddpm.EXPERIMENT.show(made)) == 8
     for claim in (one for one in iddpm.EXPERIMENT.claims if "digits" in one.id):
         claim.measure(made)  # no claim trips over few runs
-    assert len(iddpm.EXPERIMENT.show(rows())) == 14  # made runs keep no samples
+    assert len(iddpm.EXPERIMENT.show(rows())) == 16  # made runs keep no samples

@@ -9,6 +9,7 @@ import pytest
 
 from unrote.lab.claims import FAILED, HELD, PARTLY, judge
 from unrote.lab.early_stopping import law
+from unrote.lab.early_stopping.law_figures import gap_at, typical_onsets
 from unrote.lab.early_stopping.law_rules import Definition, Stop, at_stop, law_of, of_set, stop_of
 from unrote.lab.early_stopping.law_runs import GRID, checkpoints
 
@@ -92,3 +93,12 @@ def test_copies_at_the_stop_decide_whether_it_came_in_time() -> None:
     name = "law-fashion-stopped-clean"
     assert verdicts(rows())[name] == HELD
     assert verdicts(rows(copies_at_stop=0.05))[name] == FAILED
+
+
+def test_the_gap_at_an_onset_is_read_between_checkpoints() -> None:
+    # Copies of a tenth come at 14 P steps, where the losses of these runs are 2.5 apart.
+    mine = [row for row in of_set(rows(), "digits") if row["configuration"]["seed"] == 0]
+    for row in mine:
+        assert gap_at(row, Definition("copies", 0.1, "averaged")) == pytest.approx(2.5, rel=0.05)
+    table = typical_onsets(mine, "digits", law.DEFINITIONS)
+    assert len(table.rows) == len(law.DEFINITIONS) and len(table.columns) == 2 + len(law.SIZES)

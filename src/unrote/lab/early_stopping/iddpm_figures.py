@@ -10,7 +10,15 @@ import torch
 from unrote.contracts import Estimate
 from unrote.lab.claims import Row
 from unrote.lab.early_stopping.iddpm_rules import COPYING, definitions, largest, lowest, onset_of, parted
-from unrote.lab.early_stopping.law_figures import by_size, copying, dynamics, laws, onsets, stops
+from unrote.lab.early_stopping.law_figures import (
+    by_size,
+    copying,
+    dynamics,
+    laws,
+    onsets,
+    stops,
+    typical_onsets,
+)
 from unrote.lab.early_stopping.law_rules import of_set
 from unrote.lab.ratios import geometric
 from unrote.lab.wild_middle.gap_runs import read
@@ -28,7 +36,7 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
         judged = definitions(name)
         drawn = [d for d in judged if d.weights == "averaged" and d.kind != "relative"]
         found += [dynamics(mine, name), copying(mine, name, scaled=True), *onsets(mine, name, drawn)]
-        found += [laws(mine, name, judged)]
+        found += [laws(mine, name, judged), typical_onsets(mine, name, judged)]
         found += [distances(mine, name), moments(mine, name), stops(mine, name), *samples(mine, name)]
     return tuple(found)
 

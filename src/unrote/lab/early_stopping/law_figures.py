@@ -50,7 +50,8 @@ def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     for name in dict.fromkeys(row["configuration"]["pictures"]["set"] for row in rows):
         mine = of_set(rows, name)
         found += [dynamics(mine, name), copying(mine, name, scaled=False), copying(mine, name, scaled=True)]
-        found += [*onsets(mine, name), laws(mine, name, TABLED, foretold=True), stops(mine, name)]
+        found += [*onsets(mine, name), laws(mine, name, TABLED, foretold=True)]
+        found += [typical_onsets(mine, name, TABLED), stops(mine, name)]
     return tuple(found)
 
 
@@ -164,6 +165,34 @@ def laws(
     return Table(
         columns if foretold else columns[:4], tuple(cells), f"{caption}: tau = a P^b, 95 % intervals"
     )
+
+
+def typical_onsets(rows: Sequence[Row], name: str, definitions: Sequence[Definition]) -> Table:
+    """The typical step of every onset at every size, and how far the losses are apart where samples are copies."""
+    known = by_size(rows)
+    cells: list[tuple[str | Estimate | None, ...]] = []
+    for d in definitions:
+        gaps = [gap_at(row, d) for row in rows] if d.kind == "copies" else []
+        seen = torch.tensor([gap for gap in gaps if gap is not None], dtype=torch.float64)
+        steps = [over_seeds([d.onset(row) for row in some]) for some in known.values()]
+        ends = f"{float(seen.min()):.2g} to {float(seen.max()):.2g}" if len(seen) else None
+        cells.append((d.words, *steps, ends))
+    columns = (
+        Column("onset by"),
+        *(Column(f"P = {size}", quantity) for size in known),
+        Column("relative loss gap there"),
+    )
+    return Table(columns, tuple(cells), f"{name}: typical step of the onset, 95 % intervals over seeds")
+
+
+def gap_at(row: Row, definition: Definition) -> float | None:
+    """The relative loss gap at an onset, straight between checkpoints over log steps; None without an onset."""
+    onset, steps = definition.onset(row), row["result"]["steps"]
+    if onset.value is None:
+        return None
+    gaps, k = row["result"][definition.weights]["gap"], steps.index(int(onset.low))
+    way = math.log(onset.value / steps[k]) / math.log(steps[k + 1] / steps[k])
+    return float(gaps[k] + way * (gaps[k + 1] - gaps[k]))
 
 
 def stops(rows: Sequence[Row], name: str) -> Table:
