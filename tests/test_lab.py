@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from unrote.contracts import InputError
 from unrote.jobs import ReproduceOptions
 from unrote.lab import first_cures, first_look, runs
 from unrote.lab.claims import FAILED, HELD, PARTLY, UNTESTED, judge
@@ -124,3 +125,35 @@ def test_a_cure_beats_stopping_only_with_fewer_copies_at_no_higher_loss() -> Non
     assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": few}))[1] == FAILED  # the loss is higher
     assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": few}, loss=1.5))[1] == HELD
     assert judged(cured({"baseline": [0.8] * 5, "gap+ambient": many}, loss=1.5))[1] == FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("early_stoping/law", "early_stopping/law"),
+        ("rhm", "early_stopping/rhm"),
+        ("wild_midle", "wild_middle"),
+        ("first_look", "first-look"),
+        ("wild_middle/swop", "wild_middle/swap"),
+    ],
+)
+def test_a_misspelled_experiment_is_answered_with_the_nearest_first(name, meant) -> None:
+    assert runs.nearest(name)[0] == meant
+    assert len(runs.nearest(name)) <= 3
+    with pytest.raises(InputError) as told:
+        runs.named(name)
+    words = str(told.value)
+    assert "\n" not in words
+    assert words.index(name) < words.index(meant, words.index(name) + len(name)) < words.index("the groups")
+    assert sum(f" {known}," in words for known in runs.PLACES) <= 3
+
+
+def test_without_a_name_all_experiments_are_listed_and_nothing_like_a_name_lists_groups() -> None:
+    with pytest.raises(InputError) as told:
+        runs.named(ReproduceOptions().experiment)
+    assert "There is no" not in str(told.value)
+    for known in [*runs.PLACES, *runs.SAME_RUNS]:
+        assert known.rpartition("/")[2] in str(told.value)
+    with pytest.raises(InputError, match="called 'zzz'; the groups are crossover, wild_middle") as told:
+        runs.named("zzz")
+    assert len(str(told.value)) < 300

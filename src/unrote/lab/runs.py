@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ PLACES = {
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
 SAME_RUNS = {"wild_middle/swap": "wild_middle/levels"}
 """Names for a part of an experiment, which is run whole: both parts are asked of the same networks."""
+ALIKE = 0.6
+"""Names are offered in the place of an unknown one from this similarity on (difflib's own default)."""
 
 LEDGER = Path(__file__).with_name("ledger")
 
@@ -125,13 +128,41 @@ def experiment(name: str) -> Experiment:
         InputError: for a name that is not known.
     """
     if name not in PLACES:
-        groups = sorted({known.partition("/")[0] for known in PLACES if "/" in known})
-        raise InputError(
-            f"There is no experiment called {name!r}; the experiments are {', '.join([*PLACES, *SAME_RUNS])}, and the "
-            f"groups {', '.join(groups)}. Run `unrote reproduce NAME --scale smoke`, or laptop, or paper."
-        )
+        raise InputError(unknown(name))
     found: Experiment = import_module(PLACES[name]).EXPERIMENT
     return found
+
+
+def unknown(name: str) -> str:
+    """What to do about a name that is no experiment's: all of them where none was given, else the nearest."""
+    groups = dict.fromkeys(known.partition("/")[0] for known in PLACES if "/" in known)
+    how = "`unrote reproduce NAME --scale smoke`, or laptop, or paper"
+    if name == ReproduceOptions.experiment:
+        known = [*PLACES, *SAME_RUNS]
+        alone = [one for one in known if "/" not in one]
+        parts = [
+            f"{group}/: {', '.join(one[len(group) + 1 :] for one in known if one.startswith(f'{group}/'))}"
+            for group in groups
+        ]
+        return f"Name an experiment or a group: {', '.join(alone)}; {'; '.join(parts)}. Run {how}."
+    near = nearest(name)
+    guess = f"the nearest name{'s are' if near[1:] else ' is'} {', '.join(near)}, and " if near else ""
+    return (
+        f"There is no experiment called {name!r}; {guess}the groups are {', '.join(groups)}. `unrote reproduce` alone "
+        f"lists all experiments. Run {how}."
+    )
+
+
+def nearest(name: str, most: int = 3) -> list[str]:
+    """Names of experiments and groups that are spelled alike, in whole or after the /, the most similar first."""
+
+    def likeness(known: str) -> float:
+        ends = known, known.rpartition("/")[2]
+        return max(SequenceMatcher(None, name.lower(), end).ratio() for end in ends)
+
+    groups = dict.fromkeys(known.partition("/")[0] for known in PLACES)
+    found = sorted({*PLACES, *SAME_RUNS, *groups}, key=lambda known: (-likeness(known), known))
+    return [known for known in found if likeness(known) >= ALIKE][:most]
 
 
 def named(name: str) -> list[Experiment]:
