@@ -62,12 +62,12 @@ def parted(row: Row) -> Onset:
     return gap_onset(row["result"]["steps"], train, held, GAP)
 
 
-def learned(layer: int) -> Time:
-    """At most a fifth of the samples break rules up to a layer."""
+def learned(layer: int, left: float = LEFT) -> Time:
+    """At most such a share of the samples, a fifth, breaks rules up to a layer."""
 
     def when(row: Row) -> Onset:
         kept = [1 - errors for errors in share(row, f"errors_{layer}")]
-        return copy_onset(row["result"]["steps"], kept, 1 - LEFT)
+        return copy_onset(row["result"]["steps"], kept, 1 - left)
 
     return when
 
@@ -83,14 +83,14 @@ def step_of(time: Time, row: Row) -> float:
     return onset.value or (onset.high if onset.high < math.inf else onset.low)
 
 
-def order(rows: Sequence[Row]) -> Estimate:
+def order(rows: Sequence[Row], left: float = LEFT) -> Estimate:
     """Step at which errors have fallen over that at which copies have come; an onset that never came is the last step.
 
     So the ratio is at least as large as said where errors never fell, at most where copies never came.
     """
     logs = []
     for row in rows:
-        fall, copies = (step_of(time, row) for time in (learned(deepest(row)), copied))
+        fall, copies = (step_of(time, row) for time in (learned(deepest(row), left), copied))
         logs.append(math.log(fall / copies))
     return geometric(logs) if logs else Estimate(None, None, None, 0)
 
@@ -109,12 +109,12 @@ def before(way: str, trained: int) -> Judged:
     return judged
 
 
-def with_copies(way: str, trained: int) -> Judged:
+def with_copies(way: str, trained: int, left: float = LEFT) -> Judged:
     """Judge whether errors fall only with copying: not before copies come, which they do in all runs."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
         mine = of(rows, way, trained)
-        found = order(mine)
+        found = order(mine, left)
         if not mine or any(copied(row).value is None for row in mine):
             return found, FAILED
         low = -math.inf if found.low is None else ends(found)[0]
@@ -197,13 +197,18 @@ def deeper_later(way: str, trained: int) -> Judged:
     return judged
 
 
-def layer_law(rows: Sequence[Row]) -> Estimate:
+def complexity(row: Row, layer: int) -> int:
+    """P*_l = v m^(l + 1), from which on the rules up to a layer can be learned."""
+    shape = row["configuration"]["shape"]
+    return int(shape["vocabulary"] * shape["rules"] ** (layer + 1))
+
+
+def layer_law(rows: Sequence[Row], time: Callable[[int], Time] = learned) -> Estimate:
     """The exponent c of tau_l ~ (P*_l)^c over the layers that are learned, one line for each run, mean over seeds."""
     slopes = []
     for row in rows:
-        shape = row["configuration"]["shape"]
-        at = [shape["vocabulary"] * shape["rules"] ** (layer + 1) for layer in range(1, deepest(row) + 1)]
-        known = [(math.log(n), learned(k + 1)(row).value) for k, n in enumerate(at)]
+        layers = range(1, deepest(row) + 1)
+        known = [(math.log(complexity(row, layer)), time(layer)(row).value) for layer in layers]
         points = [(x, math.log(tau)) for x, tau in known if tau is not None]
         if len(points) >= 2:
             x, y = (torch.tensor(part, dtype=torch.float64) for part in zip(*points, strict=True))
@@ -215,12 +220,16 @@ def layers_linear(way: str, trained: int, near: float) -> Judged:
     """Judge the exponent of the layers' times over their sample complexities."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
-        found = layer_law(of(rows, way, trained))
-        if found.low is None or found.value is None:
-            return found, FAILED
-        low, high = ends(found)
-        if low <= 1 <= high and high - low < 2 * near:
-            return found, HELD
-        return found, PARTLY if low <= 1 <= high or abs(found.value - 1) <= near else FAILED
+        return near_one(layer_law(of(rows, way, trained)), near)
 
     return judged
+
+
+def near_one(found: Estimate, near: float) -> tuple[Estimate, str]:
+    """Held where the interval of an exponent contains 1 and is known within `near`, partly where half of that is so."""
+    if found.low is None or found.value is None:
+        return found, FAILED
+    low, high = ends(found)
+    if low <= 1 <= high and high - low < 2 * near:
+        return found, HELD
+    return found, PARTLY if low <= 1 <= high or abs(found.value - 1) <= near else FAILED

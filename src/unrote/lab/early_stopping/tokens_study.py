@@ -152,7 +152,7 @@ def study(
     rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.held))
     recipe = way.recipe(rows, v)
     exact = GrammarDenoiser(made.grammar, process)
-    probe = _probe(rows, fresh, recipe, seed)
+    probe = probe_on(rows, fresh, recipe, seed)
 
     def measured(name: str, model: nn.Module) -> dict[str, float]:
         seen = losses(model, probe) | excess(model, exact, process, made, seed)
@@ -171,14 +171,22 @@ def excess(
     model: nn.Module, exact: GrammarDenoiser, process: TokenProcess, made: Corpus, seed: int
 ) -> dict[str, float]:
     """KL(exact | model) in nats per token on held-out strings, as a mean over levels and at each of them."""
-    count = min(len(made.held), LOSSES) // EXCESS_LEVELS * EXCESS_LEVELS
-    t = torch.linspace(0.1, 0.9, EXCESS_LEVELS, dtype=torch.float64).repeat(count // EXCESS_LEVELS)
+    x, t = levels_over(made.held)
     g = torch.Generator().manual_seed(seed + 3)
-    values = excess_loss(model, exact, process, made.held[:count], t, g).reshape(-1, EXCESS_LEVELS).mean(0)
+    values = excess_loss(model, exact, process, x, t, g).reshape(-1, EXCESS_LEVELS).mean(0)
     by_level = {
-        f"excess_{level:.1f}": float(value) for level, value in zip(t[:9].tolist(), values, strict=True)
+        f"excess_{level:.1f}": float(value)
+        for level, value in zip(t[:EXCESS_LEVELS].tolist(), values, strict=True)
     }
     return {"excess": float(values.mean()), **by_level}
+
+
+def levels_over(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Strings, at most `LOSSES`, and the levels 0.1, 0.2, ... for one after the other in turn."""
+    count = min(len(x), LOSSES) // EXCESS_LEVELS * EXCESS_LEVELS
+    return x[:count], torch.linspace(0.1, 0.9, EXCESS_LEVELS, dtype=torch.float64).repeat(
+        count // EXCESS_LEVELS
+    )
 
 
 def of_samples(x: Tensor, made: Corpus) -> dict[str, float]:
@@ -190,7 +198,8 @@ def of_samples(x: Tensor, made: Corpus) -> dict[str, float]:
     return {**errors, "copies": copied, "valid": float(valid[:, -1].sum()), "hamming": float(distance.mean())}
 
 
-def _probe(rows: Examples, fresh: Examples, recipe: Recipe, seed: int) -> Probe:
+def probe_on(rows: Examples, fresh: Examples, recipe: Recipe, seed: int) -> Probe:
+    """Pairs of a training and a held-out string under the same noise; `LOSSES` of each."""
     pairs = min(len(rows.x), LOSSES)
     g = torch.Generator().manual_seed(seed + 2)
     draws = max(1, LOSSES // pairs)
