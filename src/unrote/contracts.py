@@ -44,7 +44,7 @@ class Process(Protocol):
 class Denoiser(Protocol):
     """E[x0 | x] for x = x0 + sigma z; no alpha, no t, no eps."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, /, condition: Tensor | None = None) -> Tensor:
         """(B,*E), (B,) -> (B,*E); condition is labels (B,), an embedding (B,L,C) or a mask."""
         ...
 
@@ -53,7 +53,7 @@ class Denoiser(Protocol):
 class TokenDenoiser(Protocol):
     """log p(x0_l = v | x) for tokens destroyed to time t."""
 
-    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, /, condition: Tensor | None = None) -> Tensor:
         """(B,L) int, (B,) -> (B,L,V)."""
         ...
 

@@ -8,17 +8,13 @@ at a time and is exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from unrote.contracts import Denoiser, Randomness, Step, TokenDenoiser, over, uniform
+from unrote.contracts import Randomness, Step, TokenDenoiser, over, uniform
 from unrote.sample.steps import conditioned, seeded, trajectory
-
-AnyDenoiser = Denoiser | TokenDenoiser
-"""What `trajectory` passes on: steps of tokens take what it returns as log p(x0_l = a | x)."""
 
 Choice = Callable[[Tensor, Tensor], Tensor]
 """(probabilities (...,V), uniform numbers (...)) -> tokens (...): `drawn`, `likeliest`."""
@@ -42,7 +38,7 @@ def likeliest(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "
 
 
 def resample(
-    denoiser: AnyDenoiser,
+    denoiser: TokenDenoiser,
     x: Integer[Tensor, "B L"],
     level: Float[Tensor, " B"],
     next_level: Float[Tensor, " B"],
@@ -101,7 +97,7 @@ def revealing(last: Choice = likeliest) -> Step:
     """
 
     def step(
-        denoiser: AnyDenoiser,
+        denoiser: TokenDenoiser,
         x: Tensor,
         level: Tensor,
         next_level: Tensor,
@@ -134,7 +130,7 @@ def first_hitting(vocabulary: int) -> Step:
     """
 
     def step(
-        denoiser: AnyDenoiser,
+        denoiser: TokenDenoiser,
         x: Tensor,
         level: Tensor,
         next_level: Tensor,
@@ -209,7 +205,7 @@ def generate_tokens(
         streams = seeded(seeds[first : first + batch_size])
         given = None if condition is None else condition[first : first + batch_size].to(device)
         x = start(len(streams), length, vocabulary, streams).to(device)
-        told = conditioned(cast(Denoiser, denoiser), given)
+        told = conditioned(denoiser, given)
         *_, last = trajectory(step, told, x, levels, streams)
         done.append(last.cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

@@ -10,18 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from unrote.contracts import Denoiser, Examples, InputError, TokenDenoiser, over
+from unrote.contracts import Examples, InputError, TokenDenoiser, over
 from unrote.train.losses import Batch, Loss, held_out_loss
 from unrote.train.recipe import Law, Recipe, Weight, above, rows_first
-
-AnyDenoiser = Denoiser | TokenDenoiser
-"""What a training loop passes on: losses of tokens take what it returns as log p(x0_l = a | x)."""
 
 Destroy = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x0 (B,L), t (B,), z (B,L) standard normal) -> x ~ q(x | x0) (B,L): `replaced`, `masked`."""
@@ -131,7 +127,7 @@ def uniform_loss(vocabulary: int, levels: Float[Tensor, " T"], cross_entropy: fl
     check_levels(levels)
     destroy = replaced(vocabulary)
 
-    def loss(denoiser: AnyDenoiser, batch: Batch) -> Tensor:
+    def loss(denoiser: TokenDenoiser, batch: Batch) -> Tensor:
         x0 = _clean(batch)
         table = levels.to(batch.sigma.device)
         nearest = _nearest(table, batch.sigma)
@@ -157,7 +153,7 @@ def masked_loss(vocabulary: int) -> Loss:
     """
     destroy = masked(vocabulary)
 
-    def loss(denoiser: AnyDenoiser, batch: Batch) -> Tensor:
+    def loss(denoiser: TokenDenoiser, batch: Batch) -> Tensor:
         x0 = _clean(batch)
         x = destroy(x0, batch.sigma, batch.z)
         log_p = denoiser(x, batch.sigma, batch.label)
@@ -173,7 +169,7 @@ def cross_entropy_loss(destroy: Destroy) -> Loss:
     Its least value at a level is `unrote.denoise.tokens.bayes_loss` of the exact denoiser.
     """
 
-    def loss(denoiser: AnyDenoiser, batch: Batch) -> Tensor:
+    def loss(denoiser: TokenDenoiser, batch: Batch) -> Tensor:
         x0 = _clean(batch)
         log_p = denoiser(destroy(x0, batch.sigma, batch.z), batch.sigma, batch.label)
         return batch.weight * token_nats(log_p, x0)
@@ -319,8 +315,7 @@ def string_losses(
     t = recipe.law(len(rows), generator).to(x0.device, torch.get_default_dtype())
     z = torch.randn(len(rows), x0.shape[1], generator=generator, device=generator.device).to(x0.device)
     given = None if label is None else label[rows]
-    model = cast(Denoiser, denoiser)
-    found = held_out_loss(model, x0[rows], t, z, recipe.weight, given, loss=recipe.loss)
+    found = held_out_loss(denoiser, x0[rows], t, z, recipe.weight, given, loss=recipe.loss)
     return found.double().reshape(draws, len(x0)).mean(0)
 
 
