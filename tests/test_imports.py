@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "measure": set(),
     "theory": set(),
     "denoise": {"noise", "data.mixtures", "data.grammar"},
-    "geometry": {"denoise.exact", "noise.schedule", "measure", "theory"},
+    "geometry": {"denoise.exact", "noise.schedule", "noise.tokens", "measure", "theory"},
     "report": {"contracts"},
     "sweeps": {"contracts"},
     "jobs": {
