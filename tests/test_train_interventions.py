@@ -8,7 +8,9 @@ from torch import Tensor
 
 from unrote.contracts import Examples, InputError
 from unrote.denoise.exact import Empirical
+from unrote.denoise.token_networks import TokenPosterior, Transformer
 from unrote.noise.levels import LogNormal, UniformTime
+from unrote.noise.tokens import Masked, Uniform
 from unrote.train.fingerprint import describe
 from unrote.train.interventions import (
     ambient,
@@ -22,8 +24,10 @@ from unrote.train.interventions import (
     skip,
     uniform_noise,
 )
+from unrote.train.loop import Options, train
 from unrote.train.losses import Batch, denoising_loss
 from unrote.train.recipe import Recipe, baseline, levels_first, rows_first
+from unrote.train.token_losses import masked_recipe, uniform_recipe
 
 LAW = LogNormal(-1.2, 1.2)
 LAWS = [LAW, UniformTime()]
@@ -356,3 +360,50 @@ def test_dummies_that_cannot_be_are_refused():
         dummies(classes=1)(recipe_of())
     with pytest.raises(InputError, match="before the other"):
         compose(ambient(0.5, torch.Generator()), dummies())(recipe_of())
+
+
+STRINGS = torch.randint(4, (40, 6), generator=torch.Generator().manual_seed(5))
+TOKENS = Examples(STRINGS, torch.zeros(40))
+TABLE = torch.linspace(0.05, 1, 20, dtype=torch.float64)
+
+
+def test_a_skipped_gap_of_tokens_keeps_stratified_times_and_the_weight_of_the_bound_outside():
+    plain = masked_recipe(TOKENS, 4)
+    made = gap(0.3, 0.7, skip)(plain)
+    for one, other in zip(drawn(plain), drawn(made), strict=True):
+        assert torch.equal(one, other)
+    _, t = drawn(made)
+    held = inside(t, 0.3, 0.7)
+    # Stratified: the share is that of the interval but for one place at each end.
+    assert float(held.double().mean()) == pytest.approx(0.4, abs=2 / N)
+    assert (made.weight(t)[held] == 0).all()
+    assert torch.allclose(made.weight(t)[~held], (1 - 1e-4) / t[~held])
+    # In single precision, in which a batch has them, no level crosses an end.
+    assert torch.equal(made.weight(t.float())[held] == 0, torch.ones(int(held.sum()), dtype=torch.bool))
+
+
+@pytest.mark.parametrize("rule", [reject, skip])
+def test_timesteps_of_tokens_in_a_gap_are_never_trained(rule):
+    recipe = gap(0.3, 0.7, rule)(uniform_recipe(TOKENS, 4, TABLE))
+    _, t = drawn(recipe)
+    trained = t[recipe.weight(t) > 0]
+    kept = TABLE[~inside(TABLE, 0.3, 0.7)]
+    assert torch.equal(trained.unique(), kept)
+    share = len(trained) / N
+    assert share == 1 if rule is reject else share == pytest.approx(len(kept) / 20, abs=0.03)
+    count = torch.stack([(trained == one).sum() for one in kept]).double()
+    assert float((count / len(trained) - 1 / len(kept)).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("rule", [reject, skip])
+def test_a_gap_of_tokens_trains_the_rest_and_all_levels_cannot_be_left_out(rule):
+    g = torch.Generator().manual_seed(0)
+    both = ((Masked(4), masked_recipe(TOKENS, 4)), (Uniform(4), uniform_recipe(TOKENS, 4, TABLE)))
+    for process, recipe in both:
+        model = TokenPosterior(
+            Transformer(width=16, layers=1, heads=2, hidden=16).build(6, 4, None, g), process
+        )
+        ticks = train(model, gap(0.3, 0.7, rule)(recipe), g, Options(steps=8, batch_size=16, tick_every=4))
+        assert all(torch.isfinite(torch.tensor(tick.train_loss)) for tick in ticks)
+        with pytest.raises(InputError, match="those of tokens are t"):
+            gap(0.0, 1.0, rule)(recipe)

@@ -22,7 +22,7 @@ from unrote.noise.tokens import Masked, TokenProcess, Uniform
 def pair_weight(process: TokenProcess, differ: int, levels: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
     """The mean weight of the own string where there are two, which differ in k tokens.
 
-    Masks: 1 - t^k / 2. Replaced: E 1/(1 + rho^(a - b)), a and b of the k places showing one's own and the other's token,
+    Masks: 1 - t^k / 2. Replaced: E 1/(1 + rho^(a - b)), a and b of the k places with one's own and the other's token,
     rho = (t/v) / (1 - t + t/v).
 
     Args:

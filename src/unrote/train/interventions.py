@@ -69,7 +69,8 @@ def gap(low: float, high: float, rule: GapRule = reject) -> Intervention:
     """No row is trained at the levels low < sigma <= high.
 
     Args:
-        low, high: sigma, 0 <= low < high; `unrote.geometry.advice.recommended_gap` has a choice.
+        low, high: sigma, 0 <= low < high; `unrote.geometry.advice.recommended_gap` has a choice. For tokens t, see
+            `unrote.geometry.tokens.token_zone`.
         rule: `reject` (the paper's) draws such levels anew, `skip` drops the row.
 
     Raises:
@@ -80,7 +81,7 @@ def gap(low: float, high: float, rule: GapRule = reject) -> Intervention:
     if not 0 <= low < high:
         raise InputError(
             f"A gap from {low:g} to {high:g} is no interval of noise levels: its lower end is at least 0 and below "
-            "its upper end, both as sigma in x = x0 + sigma z."
+            "its upper end, both as sigma in x = x0 + sigma z, or for tokens as t."
         )
 
     def apply(recipe: Recipe) -> Recipe:
@@ -271,6 +272,6 @@ def _still_trained(recipe: Recipe) -> Recipe:
                 f"With these interventions no level is left at which {which} can be trained: {DRAWS:,} levels of the "
                 f"training law, from {float(sigma.min()):.3g} to {float(sigma.max()):.3g}, held none. Narrow the gap, "
                 "or move the ambient level into the law; levels are sigma in x = x0 + sigma z, of which VP time and "
-                "timesteps are other numbers (`unrote.noise.schedule.units`)."
+                "timesteps are other numbers (`unrote.noise.schedule.units`); those of tokens are t."
             )
     return recipe
