@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,14 +54,19 @@ def size(x: Tensor) -> float:
     return float(x.square().mean().sqrt())
 
 
-def moved_in_five_steps(width: int, base: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Sizes of the numbers that come out of each layer at the start, and of what five steps of Adam change in them."""
+ADAM = Options(steps=5, batch_size=16, learning_rate=3e-3, warmup_steps=0, tick_every=5, cpu=True)
+DESCENT = replace(ADAM, learning_rate=2e-2, momentum=0.9)
+
+
+def moved_in_five_steps(
+    width: int, base: int, options: Options = ADAM
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Sizes of the numbers that come out of each layer at the start, and of what five steps change in them."""
     strings = torch.randint(4, (64, 4), generator=seeded(3))
     network = Tree(width, base=base).build(4, 4, None, seeded())
     x, t = strings[:16], torch.linspace(0.1, 0.9, 16)
     before = activations(network, x, t)
     recipe = uniform_recipe(Examples(strings, torch.zeros(64)), 4, LEVELS)
-    options = Options(steps=5, batch_size=16, learning_rate=3e-3, warmup_steps=0, tick_every=5, cpu=True)
     list(train(network, recipe, seeded(1), options))
     after = activations(network, x, t)
     return {n: size(a) for n, a in before.items()}, {n: size(after[n] - before[n]) for n in before}
@@ -78,6 +84,15 @@ def test_coordinates_keep_their_size_from_width_64_to_1024_and_do_not_in_the_sta
         assert max(change) < 1.5 * min(change)
         others = [sizes[1][name] for sizes in standard]
         assert others[0] < others[1] < others[2]
+        assert others[2] > 5 * others[0]
+
+
+def test_coordinates_keep_their_size_under_gradient_descent():
+    ours = [moved_in_five_steps(width, 64, DESCENT)[1] for width in WIDTHS]
+    standard = [moved_in_five_steps(width, width, DESCENT)[1] for width in WIDTHS]
+    for name in ours[0]:
+        change, others = ([sizes[name] for sizes in table] for table in (ours, standard))
+        assert max(change) < 1.5 * min(change)
         assert others[2] > 5 * others[0]
 
 

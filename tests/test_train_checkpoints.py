@@ -24,7 +24,9 @@ from unrote.train.checkpoints import (
     checkpoint_path,
     latest_checkpoint,
     load_denoiser_weights,
+    read,
     save,
+    write,
 )
 from unrote.train.loop import Options, Tick, train
 from unrote.train.recipe import Recipe, above, baseline
@@ -75,6 +77,29 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(checkpoint, tmp_path
     assert [t.step for t in rest] == [12]
     assert rest[0].train_loss == whole[2].train_loss
     assert equal(tensors_of(rest[0], tmp_path), tensors_of(whole[2], tmp_path))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_resumes_to_the_same_bits_and_not_as_another_optimizer(tmp_path, momentum):
+    options = replace(QUICK, momentum=momentum)
+    end = run(options)[-1]
+    path = checkpoint_path(tmp_path, 8)
+    *_, tick = islice(train(denoiser_of(), recipe_of(), seeded(), options), 2)
+    save(tick.state, path)
+    (rest,) = run(options, path, start=99)
+    assert rest.train_loss == end.train_loss
+    assert equal(tensors_of(rest, tmp_path), tensors_of(end, tmp_path))
+    with pytest.raises(InputError, match=f"options.momentum was {momentum}, now absent"):
+        run(QUICK, path)
+
+
+def test_a_checkpoint_from_before_there_was_a_momentum_continues(checkpoint, tmp_path):
+    header, parts = read(checkpoint, ("raw", "ema", "adam", "run"))
+    assert header["fingerprint"].pop("options.momentum") is None
+    old = tmp_path / "old.safetensors"
+    write(parts, header, old)
+    (rest,) = run(resume=old, start=99)
+    assert equal(tensors_of(rest, tmp_path), tensors_of(run()[-1], tmp_path))
 
 
 def test_a_run_stopped_off_the_grid_continues_with_the_same_ticks(tmp_path):

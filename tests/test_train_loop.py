@@ -135,6 +135,41 @@ def test_weight_decay_is_decoupled():
     assert torch.allclose(idle.matrix, torch.full((4, 4), 0.95**10))
 
 
+class Slope(nn.Module):
+    """D(x, sigma)_j = c_j theta_j: the mean of its outputs has the same gradient everywhere."""
+
+    def __init__(self, slopes: Tensor) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(len(slopes)))
+        self.register_buffer("slopes", slopes)
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        return (self.slopes * self.theta).expand_as(x)
+
+
+def summed(denoiser: nn.Module, batch: Batch) -> Tensor:
+    return denoiser(batch.x, batch.sigma).sum(1)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_descent_with_momentum_is_its_recursion_and_sees_the_size_of_the_gradient(momentum):
+    # With a constant gradient v_k = c (1 + m + ... + m^(k-1)); AdamW would move all coordinates alike.
+    slopes = torch.tensor([1.0, -2.0, 0.5, 0.0])
+    options = replace(QUICK, steps=7, warmup_steps=0, learning_rate=0.01, momentum=momentum)
+    recipe = replace(recipe_of(), loss=summed)
+    found = last(train(Slope(slopes), recipe, seeded(), options)).state.network.theta
+    moved = sum(momentum**i for k in range(7) for i in range(k + 1))
+    assert torch.allclose(found, -0.01 * moved * slopes, rtol=1e-5)
+    adams = last(train(Slope(slopes), recipe, seeded(), replace(options, momentum=None))).state.network.theta
+    assert torch.allclose(adams, -0.07 * slopes.sign(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("ignored", [{"betas": (0.9, 0.95)}, {"weight_decay": 0.1}])
+def test_descent_refuses_what_it_would_ignore(ignored):
+    with pytest.raises(InputError, match=f"would ignore.*{next(iter(ignored))} = "):
+        replace(QUICK, momentum=0.9, **ignored)
+
+
 def test_clipping_bounds_the_gradient_that_the_optimizer_sees(monkeypatch):
     norms: list[float] = []
     plain = torch.optim.AdamW.step
@@ -267,6 +302,8 @@ def test_weights_that_overflow_are_divergence_although_the_loss_was_finite():
         {"warmup_steps": -1},
         {"betas": (0.9, 1.0)},
         {"weight_decay": -0.1},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
         {"ema_decay": 1.0},
         {"clip": 0.0},
         {"tick_every": 0},

@@ -55,6 +55,26 @@ def test_adams_first_step_is_the_rate_times_the_factor():
     assert moved == pytest.approx([1e-3, 0.25e-3, 4e-3], rel=1e-3)
 
 
+def test_descent_has_factors_of_its_own_or_those_of_adam():
+    class Both(Scaled):
+        @property
+        def descent_factors(self) -> dict[str, float]:
+            return {"one": 3.0}
+
+    def moved(denoiser: nn.Module) -> list[Tensor]:
+        before = [p.detach().clone() for p in denoiser.parameters()]
+        trained(denoiser, replace(QUICK, steps=1, momentum=0.9))
+        return [(a - b).detach() for a, b in zip(denoiser.parameters(), before, strict=True)]
+
+    # The three have one gradient.
+    one, two, three = moved(Scaled({"two": 0.25, "three": 4.0}))
+    assert torch.allclose(two, one / 4, rtol=1e-2, atol=1e-6)
+    assert torch.allclose(three, 4 * one, rtol=1e-2, atol=1e-6)
+    one, two, three = moved(Both({"two": 0.25, "three": 4.0}))
+    assert torch.allclose(one, 3 * two, rtol=1e-2, atol=1e-6)
+    assert torch.allclose(two, three, rtol=1e-2, atol=1e-6)
+
+
 def test_factors_of_one_change_no_bit():
     weights = [
         [p.detach() for p in trained(Scaled(factors)).parameters()]

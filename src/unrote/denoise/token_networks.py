@@ -70,7 +70,8 @@ class TokenPosterior(nn.Module):
 class HiddenLayer(nn.Module):
     """W x + b between wide layers in maximal-update parametrisation.
 
-    W_ij ~ N(0, gain^2 / fan_in), b = 0; Adam moves W at base/width times the learning rate, b at all of it.
+    W_ij ~ N(0, gain^2 / fan_in), b = 0; Adam moves W at base/width times the learning rate, b at all of it; gradient
+    descent moves W at the rate, b at width/base times it.
 
     Args:
         fan_in, fan_out: numbers in and out.
@@ -87,21 +88,39 @@ class HiddenLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.rate_factors = {"weight": relative}
 
+    @property
+    def descent_factors(self) -> dict[str, float]:
+        """Factors of the learning rate under gradient descent."""
+        return {"bias": 1 / self.rate_factors["weight"]}
+
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """(..., fan_in) -> (..., fan_out)."""
         return nn.functional.linear(x, self.weight, self.bias)
 
 
 class InputLayer(nn.Module):
-    """W x from few numbers to many: W_ij ~ N(0, 1 / fan_in), moved at the whole learning rate whatever the width.
+    """W x from few numbers to many: W_ij ~ N(0, 1 / fan_in).
+
+    Adam moves W at the whole learning rate whatever the width, gradient descent at width/base times it.
+
+    Args:
+        fan_in, fan_out: numbers in and out.
+        relative: base/width; 1 where the numbers out do not grow with the width.
+        generator: draws W.
 
     Source: Yang et al. 2022, table 8, input weights.
     """
 
-    def __init__(self, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+    def __init__(self, fan_in: int, fan_out: int, relative: float, generator: torch.Generator) -> None:
         super().__init__()
         drawn = torch.randn(fan_out, fan_in, generator=generator, device=generator.device)
         self.weight = nn.Parameter(drawn.cpu() * fan_in**-0.5)
+        self._relative = relative
+
+    @property
+    def descent_factors(self) -> dict[str, float]:
+        """Factors of the learning rate under gradient descent."""
+        return {"weight": 1 / self._relative}
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """(..., fan_in) -> (..., fan_out)."""
@@ -109,7 +128,9 @@ class InputLayer(nn.Module):
 
 
 class Readout(nn.Module):
-    """(base/width) W x + b from many numbers to few, W and b moved at the whole learning rate; both start at 0.
+    """(base/width) W x + b from many numbers to few; both start at 0.
+
+    Adam moves both at the whole learning rate, gradient descent W at width/base times it.
 
     Source: Yang et al. 2022, table 8, output weights, and appendix D.2 for the start at 0.
     """
@@ -119,6 +140,11 @@ class Readout(nn.Module):
         self.weight = nn.Parameter(torch.zeros(fan_out, fan_in))
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.multiplier = relative
+
+    @property
+    def descent_factors(self) -> dict[str, float]:
+        """Factors of the learning rate under gradient descent."""
+        return {"weight": 1 / self.multiplier}
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """(..., fan_in) -> (..., fan_out)."""
@@ -162,16 +188,16 @@ class TreeUNet(nn.Module):
         self.branching = branching
         relative = base / width
         self.noise = NoiseFeatures()
-        self.label = None if classes is None else InputLayer(classes, FEATURES, generator)
+        self.label = None if classes is None else InputLayer(classes, FEATURES, 1.0, generator)
         features = FEATURES if classes is None else 2 * FEATURES
-        self.embedding = InputLayer(vocabulary + 1, width, generator)
+        self.embedding = InputLayer(vocabulary + 1, width, relative, generator)
         with torch.no_grad():
             # One of its inputs is 1 and the others 0, so that fan_in counts for one.
             self.embedding.weight.mul_((vocabulary + 1) ** 0.5)
         down, up = branching * width, [2 * width] * (layers - 1) + [width]
         self.down = nn.ModuleList(HiddenLayer(down, width, relative, generator) for _ in range(layers))
         self.up = nn.ModuleList(HiddenLayer(fan_in, down, relative, generator) for fan_in in up)
-        told = [InputLayer(features, width, generator) for _ in range(2 * layers)]
+        told = [InputLayer(features, width, relative, generator) for _ in range(2 * layers)]
         self.told_down, self.told_up = nn.ModuleList(told[:layers]), nn.ModuleList(told[layers:])
         self.last = Readout(2 * width, vocabulary, relative)
 

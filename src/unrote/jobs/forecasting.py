@@ -221,7 +221,9 @@ def configurations(
     """Every pilot, the largest first, so that no process waits for long at the end."""
     plan = plan_of(train_options(options), device == "cpu")
     settings = asdict(replace(plan.options, warmup_steps=WARMUP))
-    settings = {name: value for name, value in settings.items() if name not in {"steps", "tick_every", "cpu"}}
+    # Pilots are told apart by what can differ between them; `unrote train` knows AdamW alone.
+    leave = {"steps", "tick_every", "cpu", "momentum"}
+    settings = {name: value for name, value in settings.items() if name not in leave}
     return [
         {
             "material": dict(material),

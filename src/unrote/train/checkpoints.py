@@ -1,6 +1,6 @@
 """Training states as files: one safetensors file each, whole or absent, checked when read.
 
-A file holds ``raw/*`` and ``ema/*`` (weights by name), ``adam/*`` (moments by parameter and name),
+A file holds ``raw/*`` and ``ema/*`` (weights by name), ``adam/*`` (what the optimizer keeps, by parameter and name),
 ``run/*`` (the stream of random numbers) and a JSON header in its metadata
 with the step, the fingerprint of the run and one digest per part. Nothing in it can run code.
 """

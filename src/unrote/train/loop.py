@@ -18,10 +18,10 @@ from unrote.train.checkpoints import load
 from unrote.train.fingerprint import describe, flatten
 from unrote.train.losses import Batch, real_type
 from unrote.train.recipe import Draw, Recipe
-from unrote.train.state import TrainState, rate_groups, trainable
+from unrote.train.state import TrainState, adaptive, plain, rate_groups, trainable
 
 FREE_TO_CHANGE = ("steps", "tick_every", "cpu")  # settings that change no weight of a given step
-FUSED = ("cpu", "cuda", "xpu")  # devices on which torch has a fused AdamW
+FUSED = ("cpu", "cuda", "xpu")  # devices on which torch has fused optimizers
 
 
 class Diverged(InputError):
@@ -35,10 +35,12 @@ class Options:
     Args:
         steps: updates in all; raising it later continues the same run.
         batch_size: rows per update, over all processes.
-        learning_rate: AdamW's; constant after warm-up. A module may have factors to it (`rate_groups`).
+        learning_rate: the optimizer's; constant after warm-up. A module may have factors to it (`rate_groups`).
         warmup_steps: updates over which the learning rate rises linearly from 0.
         betas: AdamW's decay of first and second moments.
-        weight_decay: decoupled; per update each weight shrinks by learning_rate * weight_decay of itself.
+        weight_decay: AdamW's, decoupled; per update each weight shrinks by learning_rate * weight_decay of itself.
+        momentum: None for AdamW; a number for gradient descent with this momentum (0 for none), which has neither
+            betas nor weight decay.
         ema_decay: decay of the weight average per update; see `ema_decay_at`.
         clip: largest norm of a gradient, or None.
         tick_every: updates between ticks; the last update always has one.
@@ -46,7 +48,7 @@ class Options:
         cpu: stay on the CPU although an accelerator is there.
 
     Raises:
-        InputError: if a number is out of its range.
+        InputError: if a number is out of its range, or would be ignored.
     """
 
     steps: int = 2_000  # a 3 x 512 MLP copies three in four samples of 32 digits by then
@@ -55,6 +57,7 @@ class Options:
     warmup_steps: int = 200  # AdamW's second moments settle over some hundred updates
     betas: tuple[float, float] = (0.9, 0.999)  # torch's own
     weight_decay: float = 0.0  # EDM has none; 003's released 0.01 is coupled, which this is not
+    momentum: float | None = None  # what diffusion models are trained with is AdamW
     ema_decay: float = 0.998  # averages over 500 updates: a quarter of the default run
     clip: float | None = None  # preconditioned losses have unit scale at every level
     tick_every: int = 100  # a curve of 20 points in the default run
@@ -71,6 +74,7 @@ class Options:
                 "warmup_steps": self.warmup_steps >= 0,
                 "betas": all(0 <= beta < 1 for beta in self.betas),
                 "weight_decay": 0 <= self.weight_decay < math.inf,
+                "momentum": self.momentum is None or 0 <= self.momentum < 1,
                 "ema_decay": 0 <= self.ema_decay < 1,
                 "clip": self.clip is None or self.clip > 0,
                 "tick_every": self.tick_every >= 1,
@@ -80,8 +84,16 @@ class Options:
         if wrong:
             told = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
             raise InputError(
-                f"Training cannot use {told}: counts and rates are positive, decays lie in [0, 1), and "
-                "weight decay and warm-up are at least 0."
+                f"Training cannot use {told}: counts and rates are positive, decays and momentum lie in "
+                "[0, 1), and weight decay and warm-up are at least 0."
+            )
+        if self.momentum is not None and (tuple(self.betas), self.weight_decay) != (
+            Options.betas,
+            Options.weight_decay,
+        ):
+            raise InputError(
+                f"Gradient descent with a momentum of {self.momentum:g} would ignore betas = {self.betas} and "
+                f"weight_decay = {self.weight_decay:g}, which are AdamW's: leave them as they are, or the momentum out."
             )
 
 
@@ -110,6 +122,8 @@ def train(
     """Minimise a recipe's loss, one tick at a time; to stop early, stop asking for ticks.
 
     theta_k = AdamW(theta_{k-1}, grad (1/B) sum_b loss_b), ema_k = ema_{k-1} + (1 - d_k)(theta_k - ema_{k-1}).
+
+    With a momentum m it is theta_k = theta_{k-1} - rate v_k instead, v_k = m v_{k-1} + grad, v_0 = 0.
 
     All randomness comes from one stream, seeded by a single draw from `generator`: rows, levels and
     noise of a step, and the seed of torch's global stream (dropout) during that step. So nothing
@@ -180,14 +194,9 @@ def _begin(
         raise InputError(
             "The denoiser has no weights that can be trained: every parameter is frozen or absent."
         )
-    optimizer = torch.optim.AdamW(
-        rate_groups(denoiser),
-        lr=options.learning_rate,
-        betas=options.betas,
-        weight_decay=options.weight_decay,
-        fused=accelerator.device.type in FUSED,
+    forward, prepared = accelerator.prepare(
+        _Forward(denoiser), _optimizer(denoiser, options, accelerator.device.type in FUSED)
     )
-    forward, prepared = accelerator.prepare(_Forward(denoiser), optimizer)
     state = TrainState(
         network=denoiser,
         ema=ema,
@@ -200,6 +209,19 @@ def _begin(
         accelerator=accelerator,
     )
     return state, forward
+
+
+def _optimizer(denoiser: nn.Module, options: Options, fused: bool) -> torch.optim.Optimizer:
+    rate = options.learning_rate
+    if options.momentum is not None:
+        return torch.optim.SGD(rate_groups(denoiser, plain), lr=rate, momentum=options.momentum, fused=fused)
+    return torch.optim.AdamW(
+        rate_groups(denoiser, adaptive),
+        lr=rate,
+        betas=options.betas,
+        weight_decay=options.weight_decay,
+        fused=fused,
+    )
 
 
 def _accelerator(options: Options) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, final
@@ -21,7 +21,7 @@ class TrainState:
         network: the raw weights; in evaluation mode when a tick is given out.
         ema: the averaged weights, a module of its own; in evaluation mode when a tick is given out.
         step: updates done.
-        optimizer: AdamW as Accelerate prepared it.
+        optimizer: AdamW or gradient descent, as Accelerate prepared it.
         stream: the only source of the run's random numbers.
         loss_sum, loss_count: training loss since the last multiple of `tick_every`.
         fingerprint: what the run is made of, flat.
@@ -55,18 +55,34 @@ def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
 
 
-def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
+def adaptive(part: nn.Module) -> Mapping[str, float]:
+    """Factors that a layer asks for by `rate_factors`, for steps in which the size of the gradient cancels."""
+    return getattr(part, "rate_factors", {})
+
+
+def plain(part: nn.Module) -> Mapping[str, float]:
+    """Factors for steps in proportion to the gradient: `descent_factors` of a layer that has them, else the same."""
+    return getattr(part, "descent_factors", adaptive(part))
+
+
+def rate_groups(
+    module: nn.Module, wanted: Callable[[nn.Module], Mapping[str, float]] = adaptive
+) -> list[dict[str, Any]]:
     """The trainable parameters for the optimizer, in their order, those with one factor of the learning rate together.
 
-    A layer asks for factors by an attribute `rate_factors`, a mapping from names of its own parameters to numbers
-    above 0; all other parameters have 1. Weight decay is of the rate that they have.
+    A layer asks for factors by an attribute, a mapping from names of its own parameters to numbers above 0; all other
+    parameters have 1. Weight decay is of the rate that they have.
+
+    Args:
+        module: the denoiser.
+        wanted: layer -> what it asks for, `adaptive` or `plain`.
 
     Raises:
         ValueError: for a factor of a parameter that the layer does not have, or that is not positive and finite.
     """
     asked: dict[nn.Parameter, float] = {}
     for name, part in module.named_modules():
-        factors: dict[str, float] = getattr(part, "rate_factors", {})
+        factors = wanted(part)
         own = dict(part.named_parameters(recurse=False))
         wrong = [key for key, factor in factors.items() if key not in own or not 0 < factor < math.inf]
         if wrong:
