@@ -21,6 +21,7 @@ from unrote.denoise.grammar import GrammarDenoiser
 from unrote.denoise.token_networks import TokenPosterior, Transformer, Tree
 from unrote.denoise.tokens import excess_loss
 from unrote.lab.early_stopping.law_runs import followed, losses
+from unrote.lab.study import from_cpu
 from unrote.measure.hamming import hamming_neighbors
 from unrote.noise.schedule import linear_alpha_bars
 from unrote.noise.tokens import Masked, TokenProcess, Uniform
@@ -79,8 +80,9 @@ def by_uniform(steps: int = 64) -> Way:
     def generate(denoiser: nn.Module, length: int, vocabulary: int, count: int, seed: int) -> Tensor:
         kept = torch.linspace(TIMESTEPS - 1, 0, steps, dtype=torch.float64).round().long()
         levels = torch.cat([d3pm_levels()[kept], torch.zeros(1, dtype=torch.float64)])
+        seeds, home = _seeds(count, seed), home_of(denoiser)
         return generate_tokens(
-            denoiser, length, vocabulary, _seeds(count, seed), levels, resample, uniform_start
+            denoiser, length, vocabulary, seeds, levels, resample, uniform_start, device=home
         )
 
     return Way(Uniform, lambda examples, v: uniform_recipe(examples, v, d3pm_levels()), generate)
@@ -91,7 +93,8 @@ def by_masks() -> Way:
 
     def generate(denoiser: nn.Module, length: int, vocabulary: int, count: int, seed: int) -> Tensor:
         levels, step = torch.tensor([1.0, 0.0], dtype=torch.float64), first_hitting(vocabulary)
-        return generate_tokens(denoiser, length, vocabulary, _seeds(count, seed), levels, step, masks_first)
+        seeds, home = _seeds(count, seed), home_of(denoiser)
+        return generate_tokens(denoiser, length, vocabulary, seeds, levels, step, masks_first, device=home)
 
     return Way(Masked, masked_recipe, generate)
 
@@ -167,13 +170,19 @@ def study(
     return {"exact": {"train": least_train, "validation": least}, **found}
 
 
+def home_of(model: nn.Module) -> torch.device:
+    """Where a model lives; one without weights answers where it is asked, on the CPU."""
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
+
+
 def excess(
     model: nn.Module, exact: GrammarDenoiser, process: TokenProcess, made: Corpus, seed: int
 ) -> dict[str, float]:
     """KL(exact | model) in nats per token on held-out strings, as a mean over levels and at each of them."""
     x, t = levels_over(made.held)
     g = torch.Generator().manual_seed(seed + 3)
-    values = excess_loss(model, exact, process, x, t, g).reshape(-1, EXCESS_LEVELS).mean(0)
+    asked = model if home_of(model).type == "cpu" else from_cpu(model)
+    values = excess_loss(asked, exact, process, x, t, g).reshape(-1, EXCESS_LEVELS).mean(0)
     by_level = {
         f"excess_{level:.1f}": float(value)
         for level, value in zip(t[:EXCESS_LEVELS].tolist(), values, strict=True)
