@@ -19,6 +19,7 @@ from unrote.jobs.geometry_verdict import LAW, SMALL, regimes_of, trained_gap
 from unrote.jobs.ground import read_ground
 from unrote.jobs.options import AdviseOptions, GeometryOptions, TrainOptions
 from unrote.jobs.surveying import choose_levels, measure
+from unrote.jobs.training_sizes import spared
 from unrote.report.format import number
 
 NEAR, FAR = 2.0, 4.0
@@ -212,7 +213,7 @@ def training_options(front: Front, point: Point, yours: Yours | None) -> TrainOp
         if max(yours.shape[1:]) > SMALL:
             asked |= LARGER
     asked |= {"steps": point.step, "recipe": done.recipe, "gap": done.gap, "ambient": done.ambient}
-    made = TrainOptions(**asked)
+    made = TrainOptions(**spared(asked))
     for cures in recipes_of(made).values():
         check_cures(cures, LAW)
     return made

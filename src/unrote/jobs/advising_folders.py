@@ -13,6 +13,7 @@ from unrote.data.spelling import printable
 from unrote.jobs.advising_fronts import BASELINE, Front, Run, Setting, Treatment, front_of
 from unrote.jobs.cures import FLAGS, parts_of
 from unrote.jobs.options import TrainOptions
+from unrote.jobs.training_sizes import IMAGES
 from unrote.sweeps import key_of
 
 HIDING = {"noisy-only", "masking"}
@@ -127,7 +128,7 @@ def setting_of(content: Mapping[str, Any], folders: Sequence[Path]) -> Setting:
 
 
 def _default(field: Any) -> Any:
-    return None if field.default is MISSING else field.default
+    return vars(IMAGES).get(field.name, None if field.default is MISSING else field.default)
 
 
 def _runs(content: Mapping[str, Any]) -> list[Run]:

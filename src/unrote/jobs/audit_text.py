@@ -19,14 +19,13 @@ from unrote.jobs.audit_verdict import Findings, Words, alarming, bounds, define,
 from unrote.jobs.checking import check_apart
 from unrote.jobs.options import AuditOptions
 from unrote.jobs.output import check_free, document, progress, settings_of, workspace, write_document
+from unrote.jobs.text_evidence import SHARE
 from unrote.measure import copies
 from unrote.measure.estimate import estimate, wilson
 from unrote.measure.text import copy_threshold, longest_passages, uncovered, window_neighbors
 from unrote.report.format import ratio
 from unrote.report.page import write
 
-SHARE = 0.25
-"""A copy differs from its window in at most this share of its characters, unless the user says otherwise."""
 PASSAGE = 64
 """A copied passage has at least so many characters, or three quarters of a shorter window's."""
 

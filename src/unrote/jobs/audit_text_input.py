@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unrote.contracts import InputError
 from unrote.data.alphabet import MASK, Normalization, normalize, normalize_without_digits
-from unrote.data.spelling import printable
 from unrote.data.text import (
     Text,
     TextProvenance,
     Windows,
     count_lines,
-    is_text,
     load_lines,
     load_text,
     windows,
 )
+from unrote.jobs.kinds import all_text, refuse_given
 from unrote.jobs.options import AuditOptions
 
 OF_TEXT = ("window", "stride", "normalize", "hamming_threshold", "passage_threshold")
@@ -59,22 +58,8 @@ def wants_text(options: AuditOptions) -> bool:
         *(("--samples", one) for one in options.sets),
         ("--test", options.test),
     ]
-    kinds = [(f"{flag} {printable(spec)}", is_text(spec)) for flag, spec in data if spec is not None]
-    text = any(one for _, one in kinds)
-    other = next((said for said, one in kinds if not one), None)
-    if text and other is not None:
-        said = next(said for said, one in kinds if one)
-        raise InputError(
-            f"{said} is text, and {other} is not; text is compared with text. Spell a file of text that does not end "
-            "in .txt as text:FILE."
-        )
-    defaults = {field.name: field.default for field in fields(AuditOptions)}
-    for name in OF_IMAGES if text else OF_TEXT:
-        if getattr(options, name) != defaults[name]:
-            kind, other = ("text", "images") if text else ("images", "text")
-            raise InputError(
-                f"--{name.replace('_', '-')} is for {other}, and these data are {kind}; leave it out."
-            )
+    text = all_text(data)
+    refuse_given(options, OF_IMAGES if text else OF_TEXT, text)
     return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,18 +9,15 @@ import torch
 from unrote.contracts import Estimate
 from unrote.data.alphabet import decode
 from unrote.jobs.audit_page import settings_blocks, tone_of
-from unrote.jobs.audit_text_result import TextAudit, definition, source_text
+from unrote.jobs.audit_text_result import TextAudit, definition
 from unrote.jobs.options import AuditOptions
+from unrote.jobs.text_evidence import EXHIBITS, evidence, pieces, source_text, where
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
 from unrote.report.format import fixed, quantity, ratio
 
-EXHIBITS = 96
-"""Samples that are shown beside their source."""
 LISTED = 1000
 """Samples in the page's own table."""
-LETTERS = 1024
-"""Characters of one text that are shown."""
 AROUND = 20
 """Characters that are shown before and after a passage."""
 OPENING = 80
@@ -44,7 +40,7 @@ def text_page(made: TextAudit, options: AuditOptions) -> blocks.Page:
     )
     sections = [
         blocks.Section("How sure", _how_sure(made)),
-        blocks.Section("Copied text beside its source", (evidence(made),)),
+        blocks.Section("Copied text beside its source", (_evidence(made),)),
         *_moved(made),
         blocks.Section("Definitions side by side", _definitions(made)),
         blocks.Section("Training windows that were copied", _copied(made)),
@@ -124,56 +120,9 @@ def estimate_of(said: dict[str, Any] | None) -> Estimate | None:
     return None if said is None else Estimate(**said)
 
 
-def pieces(text: str, marked: list[bool]) -> tuple[tuple[str, bool], ...]:
-    """A text in runs of marked and unmarked characters."""
-    runs = groupby(zip(text, marked, strict=True), key=lambda pair: pair[1])
-    return tuple(("".join(sign for sign, _ in run), mark) for mark, run in runs)
-
-
-def evidence(made: TextAudit) -> blocks.Collations:
-    """The most suspicious samples beside their nearest window, differences marked, copies framed."""
-    d, length = made.distances, made.train.length
-    rows: list[blocks.Collation] = []
-    for i in torch.argsort(d.d1, stable=True)[:EXHIBITS].tolist():
-        window = int(d.nearest[i])
-        sample, source = decode(made.samples[i])[:LETTERS], source_text(made, window)[:LETTERS]
-        marks = [a != b for a, b in zip(sample, source, strict=True)]
-        copied = bool(made.findings.main.copied[i])
-        if not copied and len(rows) >= 3 and rows[-1].mark == "":
-            break  # what is no copy differs nearly everywhere: a few are enough
-        said = (
-            "equal in every character" if not d.d1[i] else f"{int(d.d1[i]):,} of {length:,} characters differ"
-        )
-        rows.append(
-            blocks.Collation(
-                (
-                    blocks.Reading("sample", pieces(sample, marks)),
-                    blocks.Reading(
-                        "training text", pieces(source, marks), _where(made, int(made.train.start[window]))
-                    ),
-                ),
-                said + _cut(length),
-                "copy" if copied else "",
-                made.names[i],
-            )
-        )
-    caption = (
-        "Samples beside their nearest training window, the most suspicious first. Characters that differ are marked. "
-        "Framed samples are copies."
-    )
-    if "_" in "".join(piece for row in rows for piece, _ in row.readings[0].pieces):
-        caption += " A sample that is too short ends in `_`."
-    return blocks.Collations(tuple(rows), caption)
-
-
-def _where(made: TextAudit, first: int) -> str:
-    if made.train.text.line is not None:
-        return f"line {first // made.train.text.line + 1:,}"
-    return f"from character {first:,}"
-
-
-def _cut(length: int) -> str:
-    return f"; the first {LETTERS:,} are here" if length > LETTERS else ""
+def _evidence(made: TextAudit) -> blocks.Collations:
+    d, copied = made.distances, made.findings.main.copied
+    return evidence(made.samples, made.names, made.train, d.nearest, d.d1, copied)
 
 
 def _moved(made: TextAudit) -> tuple[blocks.Section, ...]:
@@ -198,7 +147,7 @@ def _moved(made: TextAudit) -> tuple[blocks.Section, ...]:
                         "sample", _passage(sample, place - before, size), f"from character {place:,}"
                     ),
                     blocks.Reading(
-                        "training text", _passage(text, source - there[0], size), _where(made, source)
+                        "training text", _passage(text, source - there[0], size), where(made.train, source)
                     ),
                 ),
                 f"a passage of {size:,} of {train.length:,} characters",
@@ -248,7 +197,7 @@ def _copied(made: TextAudit) -> tuple[blocks.Block, ...]:
     if not len(copied.index):
         return (blocks.Text(("None.",)),)
     rows = tuple(
-        (_where(made, int(train.start[i])), int(c), source_text(made, int(i))[:OPENING])
+        (where(made.train, int(train.start[i])), int(c), source_text(train, int(i))[:OPENING])
         for i, c in zip(copied.index[:LISTED].tolist(), copied.count[:LISTED].tolist(), strict=True)
     )
     columns = (
@@ -286,7 +235,7 @@ def _table(made: TextAudit) -> blocks.Block:
             made.names[i],
             bool(made.findings.main.copied[i]),
             int(d.d1[i]),
-            _where(made, int(made.train.start[d.nearest[i]])),
+            where(made.train, int(made.train.start[d.nearest[i]])),
             int(d.passage[i]),
         ]
         rows.append(tuple(row if p_value is None else [*row, float(p_value[i])]))

@@ -12,6 +12,7 @@ from unrote.contracts import Estimate
 from unrote.data.alphabet import decode
 from unrote.data.text import TextProvenance, Windows
 from unrote.jobs.audit_verdict import Definition, Findings
+from unrote.jobs.text_evidence import source_text
 from unrote.measure import copies
 from unrote.report.format import ratio
 
@@ -115,16 +116,10 @@ def columns_of(made: TextAudit) -> dict[str, Any]:
         "copy": made.findings.main.copied.numpy(),
         "sample_name": list(made.names),
         "text": [decode(row) for row in made.samples],
-        "nearest_text": [source_text(made, int(i)) for i in d.nearest],
+        "nearest_text": [source_text(made.train, int(i)) for i in d.nearest],
         "nearest_character": made.train.start[d.nearest].numpy(),
         "passage": d.passage.numpy(),
         "passage_in_sample": d.place.numpy(),
         "passage_character": d.source.numpy(),
     }
     return columns | made.findings.columns()
-
-
-def source_text(made: TextAudit, window: int) -> str:
-    """One training window in characters."""
-    first = int(made.train.start[window])
-    return decode(made.train.text.tokens[first : first + made.train.length])

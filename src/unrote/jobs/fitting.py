@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unrote.contracts import Denoiser, Examples, InputError
+from unrote.contracts import Denoiser, Examples, TokenDenoiser
 from unrote.denoise import foreign, snapshots
 from unrote.denoise.compose import Precondition, edm
 from unrote.denoise.foreign import Card
 from unrote.denoise.masked import MaskedPrecondition
 from unrote.denoise.networks import KINDS, MLP, UNet, describe, from_description
-from unrote.jobs.checking import check_name
 from unrote.jobs.cure_words import told
 from unrote.jobs.cures import Cures
 from unrote.jobs.dummies import RealImages, labelled, total_classes
@@ -31,13 +30,14 @@ from unrote.jobs.measuring import (
     read_history,
     write_history,
 )
-from unrote.jobs.monitoring import Monitor, measure, monitor_of
-from unrote.jobs.training_stop import GapStop, Stopping, ticking
+from unrote.jobs.monitoring import measure, monitor_of
+from unrote.jobs.run_folders import opened
+from unrote.jobs.training_stop import GapStop, Stopping, stop_of_images, ticking
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
 from unrote.train.loop import Diverged, Options, Tick, train
 from unrote.train.masking import FURTHER
-from unrote.train.recipe import baseline
+from unrote.train.recipe import Recipe, baseline
 
 SIGMA_DATA = 0.5
 """EDM's scale of the data in its preconditioning."""
@@ -125,14 +125,14 @@ class Fitted:
     """A run that is done.
 
     Args:
-        denoiser: of images, with the averaged weights that are kept.
+        denoiser: of images or text, with the averaged weights that are kept.
         history: what was measured, in the order of steps.
         steps: how many were done.
-        passes: images that went through a network for the measurements.
+        passes: images, or windows of text, that went through a network for the measurements.
         stop: what online early stopping did, or None.
     """
 
-    denoiser: Denoiser
+    denoiser: Denoiser | TokenDenoiser
     history: list[Measurement]
     steps: int
     passes: int
@@ -167,49 +167,86 @@ def fit(
     recipe = plan.cures.intervention(plan.seed + CURES, real)(recipe)
     wanted = measured_steps(plan.options, plan.measurements)
     of_run = plan.samples, plan.seed, device, plan.known, quality, plan.both_weights
-    monitor, options, stop = monitor_of(data, denoiser.weight, *of_run), plan.options, None
+    monitor, stop = monitor_of(data, denoiser.weight, *of_run), None
+
+    def of_images(weights: Any) -> Denoiser:
+        return _of_images(weights, plan, data)
+
+    def measured(step: int, averaged: Any, raw: Any) -> Measurement:
+        seen = measure(monitor, step, of_images(averaged), of_images(raw))
+        check_converging(seen, plan.options.learning_rate)
+        return seen
+
     if plan.stop_gap is not None:
-        options = ticking(options)
-        chosen = data, denoiser.weight, options, plan.seed, plan.known, folder, wanted, device
-        stop = GapStop(plan.stop_gap, *chosen, plain=plan.cures == Cures())
-    run = _Run(plan, data, folder, monitor, stop)
-    resume = latest_checkpoint(folder)
-    ticks = train(denoiser, recipe, torch.Generator().manual_seed(plan.seed + 1), options, resume)
-    ema, done = denoiser, 0
-    if resume is not None:
-        done = run.resume(resume)
-        tell(done)
-        if done == options.steps:
-            load_denoiser_weights(denoiser, resume)
-    for tick in () if run.ends else ticks:
-        tell(tick.step - done)
-        done, ema = tick.step, tick.state.ema
-        run.see(tick, tick.step in wanted)
-        if run.ends:
-            break
-    if run.ends:
-        ema = run.kept(denoiser)
-    told = None if stop is None else stop.told()
-    return Fitted(_of_images(ema, plan, data), run.history, done, monitor.passes, told)
+        chosen = plan.stop_gap, data, denoiser.weight, plan.known, of_images, plan.options.batch_size
+        stop = stop_of_images(*chosen, plan.seed, folder, wanted, device, plain=plan.cures == Cures())
+    course = Course(folder, measured, stop)
+    ema, done = course.follow(denoiser, recipe, plan.seed, plan.options, wanted, tell)
+    return Fitted(of_images(ema), course.history, done, monitor.passes, None if stop is None else stop.told())
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """A run on its way: what it is measured with, and what was measured."""
+class Course:
+    """A run on its way: how it is measured, and what was measured.
 
-    plan: Plan
-    data: TrainingSet
+    Args:
+        folder: gets history.json and checkpoints.
+        measured: (step, averaged weights, raw weights) -> what is found there; raises where the run is hopeless.
+        stop: early stopping, or None.
+        history: what was measured, in the order of steps.
+    """
+
     folder: Path
-    monitor: Monitor
-    stop: GapStop | None
+    measured: Callable[[int, Any, Any], Measurement]
+    stop: GapStop | None = None
     history: list[Measurement] = field(default_factory=list)
+
+    def follow(
+        self,
+        denoiser: Any,
+        recipe: Recipe,
+        seed: int,
+        options: Options,
+        wanted: Collection[int],
+        tell: Callable[[int], None],
+    ) -> tuple[Any, int]:
+        """Train from the last checkpoint on, or from the start; measure and save at some steps.
+
+        Args:
+            denoiser: what is trained, in place.
+            recipe: by which.
+            seed: of the run.
+            options: how.
+            wanted: steps on the grid of ticks.
+            tell: called with the number of steps that were just done.
+
+        Returns:
+            the denoiser with the averaged weights that are kept, and how many steps were done.
+        """
+        if self.stop is not None:
+            options = ticking(options)
+        resume = latest_checkpoint(self.folder)
+        ticks = train(denoiser, recipe, torch.Generator().manual_seed(seed + 1), options, resume)
+        ema, done = denoiser, 0
+        if resume is not None:
+            done = self._resume(resume)
+            tell(done)
+            if done == options.steps:
+                load_denoiser_weights(denoiser, resume)
+        for tick in () if self.ends else ticks:
+            tell(tick.step - done)
+            done, ema = tick.step, tick.state.ema
+            self._see(tick, tick.step in wanted)
+            if self.ends:
+                break
+        return self._kept(denoiser) if self.ends else ema, done
 
     @property
     def ends(self) -> bool:
         """Whether training is over before its last step."""
         return self.stop is not None and self.stop.stopped
 
-    def resume(self, checkpoint: Path) -> int:
+    def _resume(self, checkpoint: Path) -> int:
         """Go on from a checkpoint; returns its step."""
         done = int(checkpoint.stem.removeprefix("step-"))
         self.history.extend(m for m in read_history(self.folder) if m.step <= done)
@@ -217,36 +254,34 @@ class _Run:
             self.stop.resume(done)
         return done
 
-    def see(self, tick: Tick, due: bool) -> None:
+    def _see(self, tick: Tick, due: bool) -> None:
         """Measure and save what is due at a tick, and where the run ends."""
         step, state = tick.step, tick.state
         if due:
-            self.measure(step, state.ema, state.network)
+            self._measure(step, state.ema, state.network)
         if self.stop is not None:
-            self.stop.check(tick, _of_images(state.ema, self.plan, self.data))
+            self.stop.check(tick)
         if self.ends and not due:
-            self.measure(step, state.ema, state.network)
+            self._measure(step, state.ema, state.network)
         if due or self.ends:
             if self.stop is not None:
                 self.stop.write(step)
             save(state, checkpoint_path(self.folder, step))
 
-    def measure(self, step: int, ema: Any, raw: Any) -> None:
+    def _measure(self, step: int, averaged: Any, raw: Any) -> None:
         """Measure both sets of weights, and keep what was found in the order of steps."""
-        averaged, beside = (_of_images(weights, self.plan, self.data) for weights in (ema, raw))
-        self.history.append(measure(self.monitor, step, averaged, beside))
-        check_converging(self.history[-1], self.plan)
+        self.history.append(self.measured(step, averaged, raw))
         self.history.sort(key=lambda m: m.step)
         # History first: after a kill between it and the checkpoint it is cut back to the one before.
         write_history(self.history, self.folder)
 
-    def kept(self, denoiser: Any) -> Any:
+    def _kept(self, denoiser: Any) -> Any:
         """The averaged weights of the last clean step, in a denoiser of the same build; measured if it was not."""
         assert self.stop is not None
         raw = copy.deepcopy(denoiser)
         step = self.stop.load_kept(denoiser, raw)
         if step not in [m.step for m in self.history]:
-            self.measure(step, denoiser, raw)
+            self._measure(step, denoiser, raw)
         return denoiser
 
 
@@ -265,18 +300,24 @@ def _of_images(denoiser: Any, plan: Plan, data: TrainingSet) -> Denoiser:
     return Inpainter(denoiser, shape, plan.cures.hidden, FURTHER, plan.seed + FIXED)
 
 
-def check_converging(seen: Measurement, plan: Plan) -> None:
+def check_converging(seen: Measurement, rate: float, untrained: float = 1.0, things: str = "images") -> None:
     """Refuse to go on with weights that are finite and useless.
 
+    Args:
+        seen: what was measured.
+        rate: of learning, for the message.
+        untrained: about the loss of a network that has learnt nothing.
+        things: what it learns.
+
     Raises:
-        Diverged: if the loss is far above the one of a network that has learnt nothing, which is about 1.
+        Diverged: if the loss is far above that.
     """
     loss = seen.train_loss.value
-    if loss is None or not loss < HOPELESS:
+    if loss is None or not loss < HOPELESS * untrained:
         raise Diverged(
-            f"Training diverged: at step {seen.step:,} the loss on training images is "
+            f"Training diverged: at step {seen.step:,} the loss on training {things} is "
             f"{'not finite' if loss is None else format(loss, '.3g')}, where a network that has learnt nothing has "
-            f"about 1. Lower --learning-rate, which is {plan.options.learning_rate:g}."
+            f"about {untrained:.3g}. Lower --learning-rate, which is {rate:g}."
         )
 
 
@@ -342,23 +383,7 @@ def read_run(model: Path, averaged: bool = True) -> tuple[Any, Card, dict[str, A
     Raises:
         InputError: if there is no run, no checkpoint, or it cannot be read.
     """
-    check_name("--model", model)
-    folder = model if model.is_dir() else model.parent
-    # The last one by its name: a damaged one is told and not passed over, for it is the one that is meant.
-    checkpoint = max(folder.glob("step-*.safetensors"), default=None) if model.is_dir() else model
-    try:
-        said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        denoiser, card = rebuilt(said)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{model} is not a run of `unrote train`: {folder / 'run.json'} cannot be read, or does not say how "
-            f"the network is built ({type(error).__name__}). Name the folder given to --out of `unrote train`, or "
-            "a step-*.safetensors file in it."
-        ) from error
-    if checkpoint is None:
-        raise InputError(
-            f"{model} holds no checkpoint (step-*.safetensors); train longer, or name another run."
-        )
+    (denoiser, card), said, checkpoint = opened(model, rebuilt)
     load_denoiser_weights(denoiser, checkpoint, averaged)
     if "real_classes" in said:
         denoiser = RealImages(denoiser, said["real_classes"], said["classes"])

@@ -60,11 +60,18 @@ def monitor_of(
     Raises:
         InputError: if there are fewer than two images of a kind.
     """
-    smaller, larger = sorted((len(data.x), len(data.held_out)))
-    # All of the larger set, as far as whole rounds over the pairs go: it is what its interval rests on.
-    rows = max(EVALUATIONS, min(larger, MONITORED) // max(1, smaller) * smaller)
+    rows = rows_for(len(data.x), len(data.held_out))
     pairs = pairs_of(*clean(data), weight, seed, known, MONITORED, rows)
     return Monitor(data, pairs, samples, seed, device, known, quality, both)
+
+
+def rows_for(trained: int, held_out: int) -> int:
+    """How many losses of each kind are taken at a measured step, at least, of so many training and held-out examples.
+
+    All of the larger set, as far as whole rounds over the pairs go: it is what its interval rests on.
+    """
+    smaller, larger = sorted((trained, held_out))
+    return max(EVALUATIONS, min(larger, MONITORED) // max(1, smaller) * smaller)
 
 
 def clean(data: TrainingSet) -> tuple[Examples, Examples]:

@@ -115,9 +115,9 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Train a diffusion model and watch copying start."""
 
     train: str
-    """The training set (see `unrote --help`)."""
+    """The training set: images, or a file of text, of which windows are learned (see `unrote --help`)."""
     test: str | None = None
-    """Held-out real images for the validation loss and the quality of samples; else a tenth is held out."""
+    """Held-out real images or text for the validation loss and the quality of samples; else a tenth is held out."""
     out: Path = Path("run")
     recipe: str = "baseline"
     """How examples and levels are drawn. baseline is EDM's training; gap, dummy, ambient, noisy-only and masking are
@@ -138,28 +138,29 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Train on every image also mirrored, left to right; copies are then counted against both."""
     from_model: Annotated[Path | None, arg(name="from")] = None
     """Start from a trained model, spelled like --model of `unrote probe`, and not from random weights."""
-    network: Literal["mlp", "unet"] = "mlp"
-    """A residual MLP (images up to about 16x16), or diffusers' U-Net."""
-    width: int = 512
-    """Width of the MLP, or channels of the U-Net's first level."""
-    depth: int = 3
-    """Residual blocks of the MLP, or levels of the U-Net."""
+    network: Literal["mlp", "unet", "transformer"] | None = None
+    """A residual MLP (mlp, for images up to about 16x16; what images have unless it is given), diffusers' U-Net (unet),
+    or for text a transformer."""
+    width: int | None = None
+    """Width of the MLP or the transformer, or channels of the U-Net's first level; 512 unless given, 96 for text."""
+    depth: int | None = None
+    """Residual blocks of the MLP, levels of the U-Net, or blocks of the transformer; 3 unless given, 2 for text."""
     dropout: float = 0.0
     """Dropout probability inside the network."""
     conditional: bool = False
     """Train on the labels of the data set."""
     steps: int = 2000
     """Optimisation steps."""
-    batch_size: int = 64
-    """Images a step."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate."""
+    batch_size: int | None = None
+    """Images or windows a step; 64 unless given, 16 for text."""
+    learning_rate: float | None = None
+    """Adam's learning rate; 1e-3 unless given, 2e-3 for text."""
     ema_decay: float = 0.998
     """Decay of the averaged weights, which are the ones that are sampled and measured."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
-    samples: int = 512
-    """Samples drawn at every checkpoint to measure copying."""
+    samples: int | None = None
+    """Samples drawn at every checkpoint to measure copying; 512 unless given, 256 for text."""
     checkpoints: int = 10
     """How many times, spread over the steps, the run is measured and saved."""
     stop_early: bool = False
@@ -181,6 +182,16 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """Resize every image to this many pixels a side (Lanczos)."""
     train_range: tuple[float, float] | None = None
     """The pixel range of float arrays, where it cannot be told from the values."""
+    window: int | None = None
+    """Of text: characters of a window, which is what is learned and drawn; 64 unless given, or the lines' length where
+    all lines of the file have one."""
+    stride: int | None = None
+    """Of text: how far apart training windows begin, the window's length unless given; 1 learns every place."""
+    normalize: Literal["spell", "drop"] | None = None
+    """Of text: bring it to a-z and the space as text8 was, digits spelled as words or dropped; else other characters
+    are refused."""
+    heads: int | None = None
+    """Of text: heads of attention in each block of the transformer; 4 unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

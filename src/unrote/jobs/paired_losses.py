@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -16,8 +17,9 @@ from unrote.jobs.masks import losses_of, mask_seeds
 from unrote.jobs.measuring import LAW, MONITORED, Band, Losses
 from unrote.measure.estimate import estimate
 from unrote.measure.gaps import relative_gap
+from unrote.train.losses import Loss, denoising_loss
 from unrote.train.probe import Probe, probe_of
-from unrote.train.recipe import Weight
+from unrote.train.recipe import Law, Weight
 
 EVALUATIONS = 512
 """Losses of each kind at a measured step, at least: few images get several levels each."""
@@ -54,6 +56,8 @@ def pairs_of(
     known: tuple[float, float] = EVERYWHERE,
     most: int = MONITORED,
     rows: int = EVALUATIONS,
+    law: Law = LAW,
+    loss: Loss = denoising_loss,
 ) -> Pairs:
     """Choose pairs of images, their levels and their noise once and for all.
 
@@ -64,17 +68,19 @@ def pairs_of(
         known: the lowest and the highest level that the denoiser knows.
         most: pairs, at most.
         rows: losses of each kind, at least.
+        law: of levels.
+        loss: what is taken.
 
     Raises:
         InputError: if there are fewer than two images of a kind.
     """
     n = max(1, min(len(train.x), len(held_out.x), most))
 
-    def law(count: int, generator: torch.Generator) -> Tensor:
-        return LAW(count, generator).clamp(*known)
+    def levels(count: int, generator: torch.Generator) -> Tensor:
+        return law(count, generator).clamp(*known)
 
     g = torch.Generator().manual_seed(seed + 2)
-    probe = probe_of(train, held_out, law, weight, g, max(2, n), -(-rows // n))
+    probe = probe_of(train, held_out, levels, weight, g, max(2, n), -(-rows // n), loss)
     row = torch.arange(len(probe.sigma))
     # As `probe_of` deals them: pair j takes every n-th image of a random order, from the j-th on.
     train_image, held_out_image = (row % (n * (len(part.x) // n)) for part in (train, held_out))
@@ -109,9 +115,15 @@ def losses_on(pairs: Pairs, denoiser: Denoiser, device: torch.device | str = "cp
 
     Losses that are not finite have no value.
     """
-    train, held_out = row_losses(pairs, denoiser, device)
+    return in_bands(pairs, *row_losses(pairs, denoiser, device), EDGES)
+
+
+def in_bands(
+    pairs: Pairs, train: Float[Tensor, " R"], held_out: Float[Tensor, " R"], edges: Sequence[float]
+) -> Losses:
+    """Losses of rows as estimates: whole and by bands of levels, which are parted at the edges."""
     sigma, bands = pairs.probe.sigma, []
-    for low, high in pairwise((0.0, *EDGES, inf)):
+    for low, high in pairwise((0.0, *edges, inf)):
         rows = ((sigma >= low) & (sigma < high)).nonzero()[:, 0]
         if len(rows):
             found = _losses(pairs, train, held_out, rows)

@@ -35,9 +35,13 @@ from unrote.jobs.swap_quality import check_features
 from unrote.jobs.training_page import COUNTED, sentence, training_page
 from unrote.jobs.training_quality import quality_of
 from unrote.jobs.training_results import cost_sentence, lowest_held_out, results_of
+from unrote.jobs.training_sizes import IMAGES, Sizes, filled, sizes_of
 from unrote.jobs.training_split import split_of
 from unrote.jobs.training_start import check_depth, check_hidden, start_of
 from unrote.jobs.training_stop import Stopping, check_stop, grid_of, tidy
+from unrote.jobs.training_text_data import OF_TEXT, wants_text
+from unrote.jobs.training_words import IMAGES as SPOKEN
+from unrote.jobs.training_words import Words
 from unrote.report.format import quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint
@@ -59,6 +63,7 @@ class Training:
         kept: the measurement whose weights were kept; the last one unless the run was stopped early.
         stop: what online early stopping did, or None.
         notes: what else a reader should know.
+        words: how it is spoken of.
     """
 
     history: tuple[Measurement, ...]
@@ -68,6 +73,7 @@ class Training:
     kept: Measurement
     stop: Stopping | None = None
     notes: tuple[str, ...] = ()
+    words: Words = SPOKEN
 
     @property
     def copy_ratio(self) -> Estimate:
@@ -80,14 +86,15 @@ class Training:
 
     def summary(self) -> str:
         """The curve in a few lines."""
+        things = self.words.things
         rows = [
-            f"  step {m.step:>8,}  loss on training images {m.train_loss.value:.4f}  on held-out images "
+            f"  step {m.step:>8,}  loss on training {things} {m.train_loss.value:.4f}  on held-out {things} "
             f"{m.validation_loss.value:.4f}  copies {ratio(m.copy_ratio)}"
             + ("" if m.as_stored is None else f"  as stored {ratio(m.as_stored)}")
             + ("" if m.frechet_distance is None else f"  Frechet distance {quantity(m.frechet_distance)}")
             for m in self.history
         ]
-        said = sentence(self.history, self.kept, self.stop)
+        said = sentence(self.history, self.kept, self.stop, self.words)
         counted = () if self.kept.as_stored is None else (COUNTED,)
         stopped = () if self.stop is None else (self.stop.because,)
         notes = [*self.done, *counted, *stopped, onset_sentence(self.history), *self.notes]
@@ -119,8 +126,12 @@ def train(options: TrainOptions) -> Training | Runs:
         InputError: if an input cannot be used, or training diverges.
     """
     from unrote.jobs.training_runs import train_each
+    from unrote.jobs.training_text import train_text
 
     check_options(options)
+    if wants_text(options):
+        return train_text(options)
+    options = filled(options, IMAGES)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
@@ -189,7 +200,7 @@ def kept_of(history: Sequence[Measurement], early: bool, stop: Stopping | None) 
 
 def asked_of(options: TrainOptions) -> dict[str, Any]:
     """The settings that make two runs the same run; flags that did not exist once do not count where they are off."""
-    later = {"stop_gap": None, "both_weights": False}
+    later = {"stop_gap": None, "both_weights": False, **dict.fromkeys(OF_TEXT)}
     return {k: v for k, v in settings_of(options).items() if k not in later or v != later[k]}
 
 
@@ -260,33 +271,40 @@ def training_set(reference: Reference, fresh: Any, conditional: bool) -> Trainin
 
 def network_of(options: TrainOptions) -> MLP | UNet:
     """The network that the flags describe; a U-Net doubles its width once."""
-    if options.network == "mlp":
-        return MLP(options.width, options.depth, options.dropout)
-    channels = tuple(options.width * min(2, 2**i) for i in range(options.depth))
+    sizes = sizes_of(options, IMAGES)
+    if sizes.network == "mlp":
+        return MLP(sizes.width, sizes.depth, options.dropout)
+    channels = tuple(sizes.width * min(2, 2**i) for i in range(sizes.depth))
     return UNet(channels, dropout=options.dropout)
 
 
 def plan_of(options: TrainOptions, cpu: bool) -> Plan:
     """The flags as a plan."""
-    every = max(1, options.steps // 100)
-    if options.stop_gap is not None:
-        every = grid_of(every)
+    sizes = sizes_of(options, IMAGES)
     return Plan(
         network_of(options),
-        Options(
-            steps=options.steps,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            warmup_steps=min(200, options.steps // 10),
-            weight_decay=options.weight_decay,
-            ema_decay=options.ema_decay,
-            tick_every=every,
-            mixed_precision=options.precision,
-            cpu=cpu,
-        ),
+        loop_options(options, sizes, cpu),
         options.checkpoints,
-        options.samples,
+        sizes.samples,
         options.seed,
         both_weights=options.both_weights,
         stop_gap=options.stop_gap,
+    )
+
+
+def loop_options(options: TrainOptions, sizes: Sizes, cpu: bool) -> Options:
+    """The flags that say how weights are moved."""
+    every = max(1, options.steps // 100)
+    if options.stop_gap is not None:
+        every = grid_of(every)
+    return Options(
+        steps=options.steps,
+        batch_size=sizes.batch_size,
+        learning_rate=sizes.learning_rate,
+        warmup_steps=min(200, options.steps // 10),
+        weight_decay=options.weight_decay,
+        ema_decay=options.ema_decay,
+        tick_every=every,
+        mixed_precision=options.precision,
+        cpu=cpu,
     )

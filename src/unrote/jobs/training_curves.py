@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from unrote.jobs.training import Training
     from unrote.jobs.training_stop import Stopping
 
-APART = (
-    "Loss on held-out images over the one on training images, averaged weights, at the noise levels sigma of each "
-    "line. Where a line leaves 1, the model knows its training images at these levels. Images and noise are the same "
-    "at every step; intervals are in `result.json`."
-)
-"""What the drawing by level shows."""
-
 
 def run_copies(made: Training) -> blocks.Figure:
     """Copies of the averaged weights, and of the raw ones where samples of them were drawn."""
@@ -46,22 +39,22 @@ def run_copies(made: Training) -> blocks.Figure:
 
 def run_losses(made: Training) -> blocks.Figure:
     """Training and held-out loss of both sets of weights."""
-    steps, raw = [m.step for m in made.history], _raw(made.history)
+    steps, raw, words = [m.step for m in made.history], _raw(made.history), made.words
     own = "averaged, " if raw else ""
     lines = [
-        estimate_curve(f"{own}held-out images", steps, [m.validation_loss for m in made.history]),
-        estimate_curve(f"{own}training images", steps, [m.train_loss for m in made.history]),
+        estimate_curve(f"{own}held-out {words.things}", steps, [m.validation_loss for m in made.history]),
+        estimate_curve(f"{own}training {words.things}", steps, [m.train_loss for m in made.history]),
     ]
     # Without their intervals: four bands would hide each other.
     for name, of in (("held-out", _held_out), ("training", _train)) if raw else ():
-        lines.append(plots.Curve(f"raw, {name} images", list(steps), [of(m).value for m in raw]))
+        lines.append(plots.Curve(f"raw, {name} {words.things}", list(steps), [of(m).value for m in raw]))
     return plots.curves(
         lines,
         x_label="training step",
-        y_label="denoising loss",
-        caption="Denoising loss on fixed levels and noise, of the averaged weights"
+        y_label=words.loss,
+        caption=f"{words.measured}, of the averaged weights"
         + (" (with 95 % intervals) and of the raw ones, which the average lags behind" if raw else "")
-        + ". Where the lines part, the model knows its training images better than others of their kind.",
+        + f". {words.parts}",
         alt="Training and held-out loss over training steps",
         log_x=True,
         log_y=True,
@@ -85,7 +78,7 @@ def run_bands(made: Training) -> tuple[blocks.Figure, ...]:
         lines,
         x_label="training step",
         y_label="held-out over training loss",
-        caption=APART,
+        caption=made.words.bands,
         alt="Held-out over training loss over training steps, for bands of noise levels",
         log_x=True,
         log_y=True,

@@ -11,6 +11,7 @@ from unrote.jobs.audit_page import settings_blocks
 from unrote.jobs.measuring import Measurement
 from unrote.jobs.onsets import onset_sentence
 from unrote.jobs.options import TrainOptions
+from unrote.jobs.training_words import IMAGES, Words
 from unrote.report import blocks, plots
 from unrote.report.format import Value, percent, plain, ratio
 
@@ -27,18 +28,16 @@ COUNTED = (
 """The same for a reader of both ratios."""
 
 
-MEASURED = "All measurements; the gap is by what share the loss on held-out images is above the other"
-"""Above the table of measurements."""
-
-
-def sentence(history: Sequence[Measurement], kept: Measurement, stop: Stopping | None = None) -> str:
+def sentence(
+    history: Sequence[Measurement], kept: Measurement, stop: Stopping | None = None, words: Words = IMAGES
+) -> str:
     """What the run did, in one sentence."""
     found = next((m.step for m in history if m.copy_ratio.value), None)
     after = f"After {kept.step:,} steps"
     if stop is not None and stop.ended is not None:
         after = f"After {kept.step:,} of {stop.ended:,} steps, the last at which the losses had not parted,"
     elif kept is not history[-1]:
-        after += f" of {history[-1].step:,}, where the loss on held-out images was lowest,"
+        after += f" of {history[-1].step:,}, where the loss on held-out {words.things} was lowest,"
     if not kept.copy_ratio.value:
         later = "" if found is None else f"; later, at step {found:,}, some were"
         if found is not None and found < kept.step:
@@ -100,14 +99,20 @@ def estimate_curve(name: str, x: Sequence[int] | Sequence[float], values: Sequen
 
 
 def training_page(made: Training, options: TrainOptions) -> blocks.Page:
-    """The whole page."""
+    """The whole page of a run on images."""
+    lead = f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}"
+    return run_page(made, lead)
+
+
+def run_page(made: Training, lead: str, *more: blocks.Section) -> blocks.Page:
+    """The whole page of a run, with sections that only some runs have after those on copies and losses."""
     from unrote.jobs.training_curves import run_bands, run_copies, run_losses
 
-    history, content, kept = made.history, made.content, made.kept
+    history, content, kept, words = made.history, made.content, made.kept, made.words
     mirrored = history[-1].as_stored is not None
     alarm = bool(kept.copy_ratio.low and kept.copy_ratio.low > 0 and kept.copy_ratio.value)
     verdict = blocks.Verdict(
-        sentence(history, kept, made.stop),
+        sentence(history, kept, made.stop, words),
         blocks.Tone.ALARM if alarm else blocks.Tone.CALM,
         (
             *made.done,
@@ -135,22 +140,26 @@ def training_page(made: Training, options: TrainOptions) -> blocks.Page:
     )
     columns = (
         blocks.Column("step"),
-        blocks.Column("loss on training images"),
-        blocks.Column("loss on held-out images"),
+        blocks.Column(f"loss on training {words.things}"),
+        blocks.Column(f"loss on held-out {words.things}"),
         *((blocks.Column("gap", _shares),) if gap else ()),
         blocks.Column("copies", ratio),
         *((blocks.Column("copies as stored", ratio),) if mirrored else ()),
         *((blocks.Column("Frechet distance"),) if measured else ()),
     )
+    measurements = (
+        f"All measurements; the gap is by what share the loss on held-out {words.things} is above the other"
+    )
     return blocks.Page(
-        title="Training run",
-        lead=f"{options.from_model or options.network} on {options.train}, recipe {options.recipe}",
+        title=words.title,
+        lead=lead,
         verdict=verdict,
         sections=(
             blocks.Section("Copies", (run_copies(made),)),
             blocks.Section("Losses", (run_losses(made),)),
             *(blocks.Section("Losses by noise level", (figure,)) for figure in run_bands(made)),
-            blocks.Section("Measurements", (blocks.Table(columns, rows, MEASURED),)),
+            *more,
+            blocks.Section("Measurements", (blocks.Table(columns, rows, measurements),)),
             blocks.Section("Settings and versions", settings_blocks(content)),
         ),
         footer=(f"unrote {content['versions']['unrote']}",),

@@ -10,6 +10,7 @@ from unrote.jobs.fidelity_parts import LARGEST
 from unrote.jobs.measuring import Quality, TrainingSet
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.swap_quality import features_of
+from unrote.jobs.training_sizes import IMAGES, sizes_of
 from unrote.measure.features import Cache, open_features
 from unrote.measure.fidelity import frechet
 
@@ -31,13 +32,14 @@ def quality_of(data: TrainingSet, options: TrainOptions) -> Quality | None:
     reference, g = data.reference, torch.Generator().manual_seed(options.seed)
     shape = reference.images.shape
     chosen = open_features(options.features, shape, g, train=reference.images, cache=Cache())
-    n, dimension = min(len(data.held_out), options.samples), chosen.dimension
+    drawn = sizes_of(options, IMAGES).samples
+    n, dimension = min(len(data.held_out), drawn), chosen.dimension
     if n < 2 * dimension or dimension > LARGEST:
         few = max(1, min(n // 2, 64))
         raise InputError(
             f"The Frechet distance in --features {options.features}, which have {dimension:,} numbers, takes "
             f"{2 * dimension:,} samples and as many held-out images, and at most {LARGEST:,} numbers; there are "
-            f"{options.samples:,} and {len(data.held_out):,}. Give more of them (--samples, --test), or name fewer "
+            f"{drawn:,} and {len(data.held_out):,}. Give more of them (--samples, --test), or name fewer "
             f"features, for example --features pca:{few}."
         )
     rows = torch.randperm(len(data.held_out), generator=g)[:n]

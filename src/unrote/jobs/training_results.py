@@ -26,7 +26,7 @@ def lowest_held_out(history: Sequence[Measurement]) -> Measurement:
     return min(history, key=lambda m: m.validation_loss.value or 0.0)
 
 
-def results_of(made: Fitted, kept: Measurement, options: Options) -> dict[str, Any]:
+def results_of(made: Fitted, kept: Measurement, options: Options, things: str = "images") -> dict[str, Any]:
     """The keys of result.json."""
     history = made.history
     found = {"steps": [m.step for m in history], "weights": history[-1].weights} | _losses(history)
@@ -34,7 +34,7 @@ def results_of(made: Fitted, kept: Measurement, options: Options) -> dict[str, A
         "copy_ratio": curve([m.copy_ratio for m in history]),
         "onset": onsets_of(history),
         "stopped_at": kept.step,
-        "stopped_because": _because(history, kept, made.stop),
+        "stopped_because": _because(history, kept, made.stop, things),
         "lowest_validation_loss": asdict(lowest_held_out(history)),
         "monitoring": cost_of(made, options),
     }
@@ -89,14 +89,14 @@ def _sampled(history: Sequence[Measurement | Raw]) -> dict[str, Any]:
     return found
 
 
-def _because(history: Sequence[Measurement], kept: Measurement, stop: Stopping | None) -> str:
+def _because(history: Sequence[Measurement], kept: Measurement, stop: Stopping | None, things: str) -> str:
     last = history[-1]
     if stop is not None:
         return stop.because if stop.ended is not None else f"all steps were done. {stop.because}"
     if kept is last:
         return "all steps were done"
     return (
-        f"of {len(history)} measured steps the loss on held-out images was lowest there; training went on to step "
+        f"of {len(history)} measured steps the loss on held-out {things} was lowest there; training went on to step "
         f"{last.step}, and what came after was thrown away"
     )
 
@@ -115,7 +115,7 @@ def _stopping(stop: Stopping, weights: str) -> dict[str, Any]:
 
 
 def cost_of(made: Fitted, options: Options) -> dict[str, Any]:
-    """What measuring cost, as a share of training, in images that go through the network.
+    """What measuring cost, as a share of training, in images or windows that go through the network.
 
     An update takes three passes for each image of its batch. `below_tenth_from` is the number of steps from which on
     as many measurements cost less than a tenth of training.

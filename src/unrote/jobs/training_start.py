@@ -15,6 +15,7 @@ from unrote.jobs.masks import Inpainter, mask_seeds, matching
 from unrote.jobs.measuring import LAW, MONITORED, TrainingSet
 from unrote.jobs.models import Description, check_classes, check_fits, read_model
 from unrote.jobs.options import TrainOptions
+from unrote.jobs.training_sizes import IMAGES
 from unrote.train.interventions import classes_with_dummies
 from unrote.train.masking import FURTHER
 from unrote.train.recipe import baseline
@@ -30,8 +31,8 @@ def start_of(options: TrainOptions, data: TrainingSet, cures: Cures) -> tuple[St
         InputError: if it cannot, or an option is given that the model decides.
     """
     assert options.from_model is not None
-    defaults = {field.name: field.default for field in fields(options)}
-    given = [f"--{name}" for name in SHAPING if getattr(options, name) != defaults[name]]
+    defaults = {field.name: field.default for field in fields(options)} | vars(IMAGES)
+    given = [f"--{name}" for name in SHAPING if getattr(options, name) not in (None, defaults[name])]
     if given:
         raise InputError(
             f"{', '.join(given)} would be ignored, for --from {options.from_model} says how the network is built; "

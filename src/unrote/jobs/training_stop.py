@@ -14,7 +14,7 @@ from torch import Tensor
 from unrote.contracts import Denoiser, Estimate, InputError
 from unrote.jobs.measuring import TrainingSet
 from unrote.jobs.monitoring import clean
-from unrote.jobs.paired_losses import in_pairs, pairs_of, row_losses
+from unrote.jobs.paired_losses import Pairs, in_pairs, pairs_of, row_losses
 from unrote.measure.gaps import relative_gap
 from unrote.measure.online import expected_onset, expected_words
 from unrote.report.format import percent
@@ -61,7 +61,7 @@ class Stopping:
     expected: Estimate | None = None
 
 
-def check_stop(share: float | None, early: bool) -> None:
+def check_stop(share: float | None, early: bool, things: str = "images") -> None:
     """Refuse a gap that is none, and two rules at once.
 
     Raises:
@@ -71,13 +71,14 @@ def check_stop(share: float | None, early: bool) -> None:
         return
     if not 0 < share < float("inf"):
         raise InputError(
-            f"--stop-gap {share:g} cannot be used: it is by what share the loss on held-out images may be above the "
-            "one on training images, and lies above 0; 1 ends the run where it is surely more than twice as high."
+            f"--stop-gap {share:g} cannot be used: it is by what share the loss on held-out {things} may be above "
+            f"the one on training {things}, and lies above 0; 1 ends the run where it is surely more than twice as "
+            "high."
         )
     if early:
         raise InputError(
-            "--stop-early keeps the measured step with the lowest loss on held-out images, --stop-gap the last one at "
-            "which the losses had not parted; give one of them."
+            f"--stop-early keeps the measured step with the lowest loss on held-out {things}, --stop-gap the last one "
+            "at which the losses had not parted; give one of them."
         )
 
 
@@ -91,43 +92,44 @@ def ticking(options: Options) -> Options:
     return replace(options, tick_every=min(options.tick_every, EVERY))
 
 
+RowLosses = Callable[[Any], tuple[Tensor, Tensor]]
+"""Averaged weights -> training and held-out losses of the rows of some pairs, float64 on the CPU."""
+
+
 @final
 class GapStop:
     """Early stopping in a run of this program: averaged weights, pairs of its own, one state for each checkpoint.
 
     Args:
         share: by what share the held-out loss may be above the training loss.
-        data: images, with labels where the network has classes.
-        weight: of a level in the loss.
-        options: of training.
-        seed: of the run.
-        known: the lowest and the highest level that the network knows.
+        pairs: what losses are taken on.
+        losses: of the rows of these pairs.
+        batch_size: examples an update.
         folder: of the run.
         stays: steps whose checkpoints are not taken away.
-        device: where the network is.
-        plain: whether nothing is done against copying: what losses say of copies to come is known of such runs alone.
+        plain: whether it is known of such runs what losses say of copies to come: images, and nothing is done against
+            copying.
+        things: what is held out.
     """
 
     def __init__(
         self,
         share: float,
-        data: TrainingSet,
-        weight: Callable[[Tensor], Tensor],
-        options: Options,
-        seed: int,
-        known: tuple[float, float],
+        pairs: Pairs,
+        losses: RowLosses,
+        batch_size: int,
         folder: Path,
         stays: Collection[int],
-        device: torch.device | str,
         plain: bool,
+        things: str = "images",
     ) -> None:
-        self._pairs = pairs_of(*clean(data), weight, seed, known, PAIRS, ROWS)
-        self._folder, self._stays, self._device = folder, stays, device
+        self._pairs, self._losses, self._things = pairs, losses, things
+        self._folder, self._stays = folder, stays
         self._state: TrainState | None = None
         self.rule = EarlyStopping(
             relative_gap,
             share,
-            when=affordable(self._pairs.probe.rows, options.batch_size),
+            when=affordable(self._pairs.probe.rows, batch_size),
             keep=self._keep,
             forget=self._forget,
             watched="the averaged weights",
@@ -140,11 +142,8 @@ class GapStop:
         """Whether training is to end."""
         return self.rule.stopped is not None
 
-    def check(self, tick: Tick, denoiser: Denoiser) -> bool:
+    def check(self, tick: Tick) -> bool:
         """Check the losses if it is time, keep a clean step, and say whether training ends.
-
-        Args:
-            denoiser: of images, with the averaged weights of the tick.
 
         Raises:
             Diverged: if a loss is not finite.
@@ -152,7 +151,7 @@ class GapStop:
         """
         if not self.rule.due(tick.step):
             return self.stopped
-        losses = [in_pairs(self._pairs, rows) for rows in row_losses(self._pairs, denoiser, self._device)]
+        losses = [in_pairs(self._pairs, rows) for rows in self._losses(tick.state.ema)]
         losses = [_of_first(part, tick.state) for part in losses]
         if not all(bool(part.isfinite().all()) for part in losses):
             raise Diverged(
@@ -164,8 +163,8 @@ class GapStop:
         if found.stop and found.kept is None:
             raise NeverClean(
                 f"--stop-gap {self.rule.threshold:g} leaves nothing to keep: at step {tick.step:,}, "
-                f"{_which(len(self.rule.history))}, the loss on held-out images was surely more than "
-                f"{percent(self.rule.threshold)} above the one on training images "
+                f"{_which(len(self.rule.history))}, the loss on held-out {self._things} was surely more than "
+                f"{percent(self.rule.threshold)} above the one on training {self._things} "
                 f"({_interval(found.gap)}), and it was never within that before. Give a larger gap, lower "
                 "--learning-rate, or raise --batch-size, with which checks begin earlier; or leave --stop-gap out."
             )
@@ -228,6 +227,38 @@ class GapStop:
         if step not in self._stays:
             checkpoint_path(self._folder, step).unlink(missing_ok=True)
             state_path(self._folder, step).unlink(missing_ok=True)
+
+
+def stop_of_images(
+    share: float,
+    data: TrainingSet,
+    weight: Callable[[Tensor], Tensor],
+    known: tuple[float, float],
+    of_images: Callable[[Any], Denoiser],
+    batch_size: int,
+    seed: int,
+    folder: Path,
+    stays: Collection[int],
+    device: torch.device | str,
+    plain: bool,
+) -> GapStop:
+    """Early stopping of a run on images.
+
+    Args:
+        data: images, with labels where the network has classes.
+        weight: of a level in the loss.
+        known: the lowest and the highest level that the network knows.
+        of_images: averaged weights as a denoiser of images.
+        seed: of the run.
+        device: where the network is.
+        share, batch_size, folder, stays, plain: as of `GapStop`.
+    """
+    pairs = pairs_of(*clean(data), weight, seed, known, PAIRS, ROWS)
+
+    def losses(averaged: Any) -> tuple[Tensor, Tensor]:
+        return row_losses(pairs, of_images(averaged), device)
+
+    return GapStop(share, pairs, losses, batch_size, folder, stays, plain)
 
 
 def state_path(folder: Path, step: int) -> Path:
