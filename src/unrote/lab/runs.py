@@ -68,6 +68,7 @@ PLACES = {
     "early_stopping/twins": "unrote.lab.early_stopping.twins",
     "early_stopping/online": "unrote.lab.early_stopping.online",
     "early_stopping/rhm": "unrote.lab.early_stopping.rhm",
+    "early_stopping/rhm-deep": "unrote.lab.early_stopping.rhm_deep",
     "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
