@@ -35,7 +35,7 @@ from unrote.train.recipe import DRAWS, Recipe
 
 WAYS = {"uniform": by_uniform(), "masked": by_masks()}
 """Processes by name."""
-LEVELS = torch.cat([torch.tensor([0.02]), torch.linspace(0.05, 0.95, 19), torch.tensor([0.98, 1.0])]).double()
+LEVELS = torch.tensor([0.02, *(0.05 * k for k in range(1, 20)), 0.98, 1.0], dtype=torch.float64)
 """Levels of curves and probes."""
 DRAWS_EACH = 8
 """Noises of each string for curves of geometry."""
@@ -71,18 +71,22 @@ def images(found: TokenZone, recipe: Recipe) -> Zone:
 
 
 def beside(above: bool) -> Place:
-    """As much of the law, just above or just below the zone; shifted over it where the law is too short."""
+    """As much of the law, just above or just below the zone."""
 
     def place(found: TokenZone, recipe: Recipe) -> Zone:
-        zone = danger(found, recipe)
-        law = recipe.law(DRAWS, torch.Generator().manual_seed(0)).double().sort().values
-        first, last = (int((law <= end).sum()) for end in (zone.low, zone.high))
-        count = last - first
-        begin = min(last, len(law) - count) if above else max(0, first - count)
-        low = float(law[begin - 1]) if begin else 0.0
-        return Zone(low, float(law[begin + count - 1]))
+        return shifted(danger(found, recipe), recipe, above)
 
     return place
+
+
+def shifted(zone: Zone, recipe: Recipe, above: bool) -> Zone:
+    """The next interval with the share of the law that a zone has; it reaches back where the law ends before."""
+    law = recipe.law(DRAWS, torch.Generator().manual_seed(0)).double().sort().values
+    first, last = (int((law <= end).sum()) for end in (zone.low, zone.high))
+    count = last - first
+    begin = min(last, len(law) - count) if above else max(0, first - count)
+    low = float(law[begin - 1]) if begin else 0.0
+    return Zone(low, float(law[begin + count - 1]))
 
 
 CURES: dict[str, tuple[Place, GapRule] | None] = {
@@ -169,7 +173,7 @@ def followed(
     exact: GrammarDenoiser,
     seed: int,
 ) -> tuple[dict[str, Any], nn.Module]:
-    """Train, and at some steps count copies and errors and take the excess; numbers, and averaged weights at the end."""
+    """Train, and at some steps count copies and errors and take the excess; numbers and the averaged weights."""
     shape, at = made.grammar.shape, list(asked["at"])
     options = Options(**asked["options"], steps=at[-1], tick_every=math.gcd(*at))
     table: dict[str, list[float]] = {}
