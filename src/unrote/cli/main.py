@@ -58,7 +58,7 @@ DATA (--train, --test, --samples) is one spelling everywhere:
   FOLDER or FILE.zip          images, recursively; subfolders, dataset.json or metadata.csv are classes
   FILE.npy .npz .pt           arrays, uint8 or float (the pixel range is told and printed)
   FILE.parquet or FOLDER      the Hugging Face image layout; also what save_to_disk wrote
-  FILE.txt or text:FILE       text, of which `unrote audit` compares windows (@P: the first P of them)
+  FILE.txt or text:FILE       text, of which `unrote audit` and `unrote train` take windows (@P: the first P)
   hf:owner/name               from the Hugging Face caches; ?download=yes fetches it, nothing else does
   ... with suffixes           :split   @limit or @start:stop   ?label=NAME,NAME   (&config=NAME)
                               cifar10:train@5000?label=automobile      hf:mnist:test@1000:2000?label=3,8

@@ -19,7 +19,6 @@ from unrote.jobs.geometry_verdict import LAW, SMALL, regimes_of, trained_gap
 from unrote.jobs.ground import read_ground
 from unrote.jobs.options import AdviseOptions, GeometryOptions, TrainOptions
 from unrote.jobs.surveying import choose_levels, measure
-from unrote.jobs.training_sizes import spared
 from unrote.report.format import number
 
 NEAR, FAR = 2.0, 4.0
@@ -213,7 +212,7 @@ def training_options(front: Front, point: Point, yours: Yours | None) -> TrainOp
         if max(yours.shape[1:]) > SMALL:
             asked |= LARGER
     asked |= {"steps": point.step, "recipe": done.recipe, "gap": done.gap, "ambient": done.ambient}
-    made = TrainOptions(**spared(asked))
+    made = TrainOptions(**asked)
     for cures in recipes_of(made).values():
         check_cures(cures, LAW)
     return made
@@ -242,10 +241,10 @@ def comparison_options(yours: Yours) -> TrainOptions | None:
 
 def command(options: TrainOptions) -> str:
     """Options as a command line that reads back to the same options: every flag that is not at its default."""
-    words = ["unrote", "train"]
+    words, plain = ["unrote", "train"], TrainOptions(train="DATA")
     for field in fields(options):
         value = getattr(options, field.name)
-        if value == field.default:
+        if field.name != "train" and value == getattr(plain, field.name):
             continue
         flag = {"from_model": "from"}.get(field.name, field.name.replace("_", "-"))
         values = value if isinstance(value, tuple) else () if value is True else (value,)

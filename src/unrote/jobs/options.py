@@ -10,6 +10,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from unrote.jobs.options_common import Common, Device, Gate, Repeated, Seeded
 from unrote.jobs.options_forecast import ForecastOptions  # noqa: F401, looked up here by its name
+from unrote.jobs.training_sizes import IMAGES, TEXT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +143,15 @@ class TrainOptions(Gate, Seeded, Device, Common):
     """A residual MLP (mlp, for images up to about 16x16; what images have unless it is given), diffusers' U-Net (unet),
     or for text a transformer."""
     width: int | None = None
-    """Width of the MLP or the transformer, or channels of the U-Net's first level; 512 unless given, 96 for text."""
+    """Width of the MLP or the transformer, or channels of the U-Net's first level; 512 unless given, 64 for text."""
     depth: int | None = None
     """Residual blocks of the MLP, levels of the U-Net, or blocks of the transformer; 3 unless given, 2 for text."""
     dropout: float = 0.0
     """Dropout probability inside the network."""
     conditional: bool = False
     """Train on the labels of the data set."""
-    steps: int = 2000
-    """Optimisation steps."""
+    steps: int | None = None
+    """Optimisation steps; 2000 unless given, 4000 for text."""
     batch_size: int | None = None
     """Images or windows a step; 64 unless given, 16 for text."""
     learning_rate: float | None = None
@@ -183,7 +184,7 @@ class TrainOptions(Gate, Seeded, Device, Common):
     train_range: tuple[float, float] | None = None
     """The pixel range of float arrays, where it cannot be told from the values."""
     window: int | None = None
-    """Of text: characters of a window, which is what is learned and drawn; 64 unless given, or the lines' length where
+    """Of text: characters of a window, which is what is learned and drawn; 32 unless given, or the lines' length where
     all lines of the file have one."""
     stride: int | None = None
     """Of text: how far apart training windows begin, the window's length unless given; 1 learns every place."""
@@ -195,6 +196,11 @@ class TrainOptions(Gate, Seeded, Device, Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        from unrote.data.text import is_text  # slow, and not needed for help
+
+        for name, value in vars(TEXT if is_text(self.train) else IMAGES).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if self.from_model is not None:
             object.__setattr__(self, "from_model", Path(self.from_model))
 

@@ -35,13 +35,12 @@ from unrote.jobs.swap_quality import check_features
 from unrote.jobs.training_page import COUNTED, sentence, training_page
 from unrote.jobs.training_quality import quality_of
 from unrote.jobs.training_results import cost_sentence, lowest_held_out, results_of
-from unrote.jobs.training_sizes import IMAGES, Sizes, filled, sizes_of
+from unrote.jobs.training_sizes import sizes_of
 from unrote.jobs.training_split import split_of
 from unrote.jobs.training_start import check_depth, check_hidden, start_of
 from unrote.jobs.training_stop import Stopping, check_stop, grid_of, tidy
 from unrote.jobs.training_text_data import OF_TEXT, wants_text
-from unrote.jobs.training_words import IMAGES as SPOKEN
-from unrote.jobs.training_words import Words
+from unrote.jobs.training_words import IMAGES, Words
 from unrote.report.format import quantity, ratio
 from unrote.report.page import write
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint
@@ -73,7 +72,7 @@ class Training:
     kept: Measurement
     stop: Stopping | None = None
     notes: tuple[str, ...] = ()
-    words: Words = SPOKEN
+    words: Words = IMAGES
 
     @property
     def copy_ratio(self) -> Estimate:
@@ -131,7 +130,6 @@ def train(options: TrainOptions) -> Training | Runs:
     check_options(options)
     if wants_text(options):
         return train_text(options)
-    options = filled(options, IMAGES)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test, model=options.from_model)
     check_name("--out", options.out)
@@ -157,7 +155,7 @@ def train(options: TrainOptions) -> Training | Runs:
     identity = {"settings": asked_of(options), "seed": options.seed, "inputs": inputs}
     with (
         workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder,
-        progress("training steps", options.steps * len(plans)) as advance,
+        progress("training steps", sizes_of(options).steps * len(plans)) as advance,
     ):
         if len(plans) > 1:
             return train_each(plans, shop, options, folder, advance)
@@ -271,7 +269,7 @@ def training_set(reference: Reference, fresh: Any, conditional: bool) -> Trainin
 
 def network_of(options: TrainOptions) -> MLP | UNet:
     """The network that the flags describe; a U-Net doubles its width once."""
-    sizes = sizes_of(options, IMAGES)
+    sizes = sizes_of(options)
     if sizes.network == "mlp":
         return MLP(sizes.width, sizes.depth, options.dropout)
     channels = tuple(sizes.width * min(2, 2**i) for i in range(sizes.depth))
@@ -280,10 +278,10 @@ def network_of(options: TrainOptions) -> MLP | UNet:
 
 def plan_of(options: TrainOptions, cpu: bool) -> Plan:
     """The flags as a plan."""
-    sizes = sizes_of(options, IMAGES)
+    sizes = sizes_of(options)
     return Plan(
         network_of(options),
-        loop_options(options, sizes, cpu),
+        loop_options(options, cpu),
         options.checkpoints,
         sizes.samples,
         options.seed,
@@ -292,16 +290,17 @@ def plan_of(options: TrainOptions, cpu: bool) -> Plan:
     )
 
 
-def loop_options(options: TrainOptions, sizes: Sizes, cpu: bool) -> Options:
+def loop_options(options: TrainOptions, cpu: bool) -> Options:
     """The flags that say how weights are moved."""
-    every = max(1, options.steps // 100)
+    sizes = sizes_of(options)
+    every = max(1, sizes.steps // 100)
     if options.stop_gap is not None:
         every = grid_of(every)
     return Options(
-        steps=options.steps,
+        steps=sizes.steps,
         batch_size=sizes.batch_size,
         learning_rate=sizes.learning_rate,
-        warmup_steps=min(200, options.steps // 10),
+        warmup_steps=min(200, sizes.steps // 10),
         weight_decay=options.weight_decay,
         ema_decay=options.ema_decay,
         tick_every=every,

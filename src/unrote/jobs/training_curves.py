@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from unrote.contracts import Estimate
 from unrote.jobs.measuring import Band, Measurement, Raw
+from unrote.jobs.onsets import SAID
 from unrote.jobs.training_page import estimate_curve
 from unrote.report import blocks, plots
 from unrote.report.canvas import Line
@@ -33,7 +34,7 @@ def run_copies(made: Training) -> blocks.Figure:
         log_x=True,
         y_limits=(0.0, None),
         show_y=percent,
-        lines=_marks(made.stop),
+        lines=(*_marks(made.stop), *_onset(made, "by_copies", SAID[1], f"{percent(SAID[1])} copies")),
     )
 
 
@@ -58,7 +59,7 @@ def run_losses(made: Training) -> blocks.Figure:
         alt="Training and held-out loss over training steps",
         log_x=True,
         log_y=True,
-        lines=_marks(made.stop),
+        lines=(*_marks(made.stop), *_onset(made, "by_loss_gap", SAID[0], "losses apart")),
     )
 
 
@@ -116,3 +117,10 @@ def _marks(stop: Stopping | None) -> tuple[Line, ...]:
     if stop is None or stop.ended is None or stop.kept is None:
         return ()
     return tuple(Line(float(x), f"{word}, {x:,}") for x, word in ((stop.kept, "kept"), (stop.ended, "ended")))
+
+
+def _onset(made: Training, by: str, threshold: float, word: str) -> tuple[Line, ...]:
+    """Where the onset of the averaged weights is, in runs whose drawings mark it."""
+    found = made.content["results"]["onset"][by] if made.words.marked else []
+    steps = [one["value"] for one in found if one["threshold"] == threshold and one["value"] is not None]
+    return tuple(Line(float(step), f"{word}, {step:,.0f}") for step in steps)

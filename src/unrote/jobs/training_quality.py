@@ -10,7 +10,7 @@ from unrote.jobs.fidelity_parts import LARGEST
 from unrote.jobs.measuring import Quality, TrainingSet
 from unrote.jobs.options import TrainOptions
 from unrote.jobs.swap_quality import features_of
-from unrote.jobs.training_sizes import IMAGES, sizes_of
+from unrote.jobs.training_sizes import sizes_of
 from unrote.measure.features import Cache, open_features
 from unrote.measure.fidelity import frechet
 
@@ -32,7 +32,7 @@ def quality_of(data: TrainingSet, options: TrainOptions) -> Quality | None:
     reference, g = data.reference, torch.Generator().manual_seed(options.seed)
     shape = reference.images.shape
     chosen = open_features(options.features, shape, g, train=reference.images, cache=Cache())
-    drawn = sizes_of(options, IMAGES).samples
+    drawn = sizes_of(options).samples
     n, dimension = min(len(data.held_out), drawn), chosen.dimension
     if n < 2 * dimension or dimension > LARGEST:
         few = max(1, min(n // 2, 64))

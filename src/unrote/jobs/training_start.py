@@ -32,7 +32,7 @@ def start_of(options: TrainOptions, data: TrainingSet, cures: Cures) -> tuple[St
     """
     assert options.from_model is not None
     defaults = {field.name: field.default for field in fields(options)} | vars(IMAGES)
-    given = [f"--{name}" for name in SHAPING if getattr(options, name) not in (None, defaults[name])]
+    given = [f"--{name}" for name in SHAPING if getattr(options, name) != defaults[name]]
     if given:
         raise InputError(
             f"{', '.join(given)} would be ignored, for --from {options.from_model} says how the network is built; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 from unrote.denoise.token_networks import Transformer
@@ -11,7 +12,7 @@ from unrote.jobs.options import TrainOptions
 from unrote.jobs.output import check_free, device_of, document, progress, workspace, write_document
 from unrote.jobs.training import Training, asked_of, has_checkpoint, kept_of, loop_options, settle
 from unrote.jobs.training_results import cost_sentence, results_of
-from unrote.jobs.training_sizes import TEXT, filled, sizes_of
+from unrote.jobs.training_sizes import sizes_of
 from unrote.jobs.training_stop import check_stop
 from unrote.jobs.training_text_data import TextSet, read_windows
 from unrote.jobs.training_text_page import text_page
@@ -21,6 +22,11 @@ from unrote.report.page import write
 
 HEADS = 4
 """Heads of attention, unless given."""
+CLIP = 0.5
+"""The largest norm of a gradient: weights 1/t have a long tail, with which small batches learn little for a thousand
+steps."""
+BETAS = 0.9, 0.99
+"""Of AdamW: the size of gradients changes within hundreds of steps here."""
 UNIT = "bits per character"
 """Of the losses of a run on text."""
 
@@ -31,7 +37,6 @@ def train_text(options: TrainOptions) -> Training:
     Raises:
         InputError: if an input cannot be used, or training diverges.
     """
-    options = filled(options, TEXT)
     check_free(options.out, options.overwrite)
     check_apart(options.out, options.train, options.test)
     check_name("--out", options.out)
@@ -43,7 +48,7 @@ def train_text(options: TrainOptions) -> Training:
     identity = {"settings": asked_of(options), "seed": options.seed, "inputs": inputs}
     with (
         workspace(options.out, options.overwrite, identity, keeps=has_checkpoint) as folder,
-        progress("training steps", options.steps) as advance,
+        progress("training steps", plan.options.steps) as advance,
     ):
         run = fit_text(data, plan, folder, advance, device)
         kept = kept_of(run.history, options.stop_early, run.stop)
@@ -69,12 +74,12 @@ def train_text(options: TrainOptions) -> Training:
 
 def plan_of_text(options: TrainOptions, cpu: bool) -> TextPlan:
     """The flags as a plan; the gated units of the transformer are 8/3 as wide as its residual stream, as MD4's are."""
-    sizes = sizes_of(options, TEXT)
+    sizes = sizes_of(options)
     heads = HEADS if options.heads is None else options.heads
     network = Transformer(sizes.width, sizes.depth, heads, 8 * sizes.width // 3, options.dropout)
     return TextPlan(
         network,
-        loop_options(options, sizes, cpu),
+        replace(loop_options(options, cpu), clip=CLIP, betas=BETAS),
         options.checkpoints,
         sizes.samples,
         options.seed,

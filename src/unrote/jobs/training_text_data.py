@@ -19,9 +19,9 @@ from unrote.jobs.options import TrainOptions
 from unrote.jobs.text_evidence import compared
 from unrote.jobs.training_split import HELD
 
-WINDOW = 64
-"""Characters of a window: about a line of a book. The cost of training grows in proportion; 256, as in paper 002, takes
-four times as long, and on two cores learns in an hour what this learns in minutes."""
+WINDOW = 32
+"""Characters of a window: a clause. 32 of them are learned by heart in minutes on one core. An update costs in
+proportion to the window, and more of them are needed, so that 256, as in paper 002, takes hours."""
 LEFT = 3
 """Training windows, at least."""
 FEW = 8

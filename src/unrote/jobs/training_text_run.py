@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unrote.contracts import Denoiser, Estimate, Examples, TokenDenoiser
 from unrote.data.alphabet import ALPHABET, VOCABULARY, decode, encode
+from unrote.denoise.marked import marked
 from unrote.denoise.token_networks import TokenPosterior, Transformer
 from unrote.jobs.fitting import Course, Fitted, check_converging, measured_steps
 from unrote.jobs.measuring import MONITORED, Losses, Measurement, Raw
@@ -25,7 +26,7 @@ from unrote.jobs.training_stop import ROWS, GapStop
 from unrote.jobs.training_text_data import TextSet
 from unrote.measure.estimate import wilson
 from unrote.noise.tokens import Masked
-from unrote.sample.token_steps import drawn, generate_tokens, masks_first, revealing
+from unrote.sample.token_steps import drawn, first_hitting, generate_tokens, masks_first, revealing
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import load_denoiser_weights
 from unrote.train.loop import Options
@@ -34,8 +35,8 @@ from unrote.train.probe import PAIRS
 from unrote.train.recipe import Recipe
 from unrote.train.token_losses import LEAST, bits, masked_recipe, masked_rest
 
-CALLS = 32
-"""Looks of the network at each sample; opening one character at a time would take one for each of them."""
+CALLS = 64
+"""Looks of the network at each sample, at most: shorter windows open one character at a time, which is exact."""
 EDGES = (0.2, 0.4, 0.6, 0.8)
 """Where levels are parted into bands; each holds a fifth of them."""
 UNTRAINED = float(torch.tensor(float(VOCABULARY)).log2())
@@ -103,18 +104,18 @@ def fit_text(
         stop = GapStop(*chosen, plan.options.batch_size, folder, wanted, plain=False, things="windows")
     course = Course(folder, measured, stop)
     ema, done = course.follow(denoiser, recipe, plan.seed, plan.options, wanted, tell)
-    passes = 2 * pairs.probe.rows + (1 + plan.both_weights) * CALLS * plan.samples
+    passes = 2 * pairs.probe.rows + (1 + plan.both_weights) * min(length, CALLS) * plan.samples
     return Fitted(ema, course.history, done, passes, None if stop is None else stop.told())
 
 
 def build(network: Transformer, length: int, seed: int) -> TokenPosterior:
-    """A fresh denoiser of windows.
+    """A fresh denoiser of windows, which sees where they begin.
 
     Args:
         length: characters in a window.
         seed: of the weights.
     """
-    made = network.build(length, VOCABULARY, None, torch.Generator().manual_seed(seed))
+    made = marked(network, length, VOCABULARY, None, torch.Generator().manual_seed(seed))
     return TokenPosterior(made, Masked(VOCABULARY))
 
 
@@ -177,10 +178,11 @@ def ratio_of(samples: Int[Tensor, "n L"], data: TextSet) -> Estimate:
 def draw(
     denoiser: TokenDenoiser, length: int, n: int, seed: int, device: torch.device | str = "cpu"
 ) -> Int[Tensor, "n L"]:
-    """n windows of characters, drawn from nothing but masks by 32 steps of the reverse process."""
+    """n windows of characters, drawn from nothing but masks: one character after the other, in long windows several."""
     seeds = [1_000_003 * (seed + 1) + i for i in range(n)]
-    levels, rows = torch.linspace(1, 0, CALLS + 1), max(1, AT_ONCE // length)
-    step = revealing(drawn)
+    alone, rows = length <= CALLS, max(1, AT_ONCE // length)
+    levels = torch.linspace(1, 0, 2 if alone else CALLS + 1)
+    step = first_hitting(VOCABULARY) if alone else revealing(drawn)
     return generate_tokens(denoiser, length, VOCABULARY, seeds, levels, step, masks_first, rows, device)
 
 

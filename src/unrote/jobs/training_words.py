@@ -16,6 +16,7 @@ class Words:
         parts: what it means where the losses part.
         bands: what the drawing by level shows.
         title: of the page.
+        marked: whether drawings mark the onset.
     """
 
     things: str
@@ -24,6 +25,7 @@ class Words:
     parts: str
     bands: str
     title: str
+    marked: bool = False
 
 
 IMAGES = Words(
@@ -45,4 +47,5 @@ WINDOWS = Words(
     "share t of the characters that are hidden is that of each line. Where a line leaves 1, the model knows its "
     "training text at this share. Windows and masks are the same at every step; intervals are in `result.json`.",
     "Training run on text",
+    marked=True,
 )
