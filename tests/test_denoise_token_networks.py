@@ -127,7 +127,7 @@ def trained_a_little(network: nn.Module) -> nn.Module:
     """Weights that start at 0 are random after this."""
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(9)))
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=seeded(9)))
     return network.eval()
 
 

@@ -37,10 +37,12 @@ def test_blocks_start_as_the_identity():
 
 
 def test_weights_start_with_their_spread():
-    network = Transformer(256, layers=2, heads=4, hidden=256).build(8, 5, None, seeded())
+    network = Transformer(256, layers=2, heads=4, hidden=100).build(8, 5, 3, seeded())
     block = network.blocks[0]
-    assert float(block.asked.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
-    assert float(block.outer.weight.detach().std()) == pytest.approx(0.01, rel=0.02)  # 0.02 / sqrt(2 layers)
+    assert float(block.asked.weight.detach().std()) == pytest.approx(1 / 16, rel=0.02)  # 256 numbers in
+    assert float(block.outer.weight.detach().std()) == pytest.approx(1 / 10, rel=0.02)  # 100 numbers in
+    for whole in (network.tokens, network.label):  # one number in
+        assert float(whole.weight.detach().square().mean()) == pytest.approx(1, rel=0.2)
     for zero in (network.last.weight, block.told.weight, block.told.bias, network.told.weight):
         assert not zero.any()
 
