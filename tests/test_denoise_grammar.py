@@ -254,3 +254,16 @@ def test_what_does_not_fit_is_refused(generator: torch.Generator) -> None:
         exact(x, t + 1)
     with pytest.raises(ValueError, match="5 tokens and the grammar 3"):
         GrammarDenoiser(grammar, Uniform(5))
+
+
+@pytest.mark.parametrize("grammar", small_grammars(1), ids=named)
+def test_draws_of_what_no_string_can_have_become_disagree_with_it_least(
+    grammar: Grammar, generator: torch.Generator
+) -> None:
+    every, v = all_strings(grammar).x, grammar.shape.vocabulary
+    x = torch.randint(v + 1, (64, grammar.shape.length), generator=generator)
+    drawn = GrammarDenoiser(grammar, Masked(v)).sample(x, torch.full((64,), 0.5), generator)
+    seen = x != v
+    least = ((x[:, None] != every) & seen[:, None]).sum(2).amin(1)
+    assert torch.equal(((x != drawn) & seen).sum(1), least)
+    assert bool((least > 0).any())

@@ -338,4 +338,5 @@ def _inverse(log_weight: Tensor, u: Tensor) -> Tensor:
     place = torch.searchsorted(total, (u * total[..., -1])[..., None].contiguous(), right=True)[..., 0]
     # Rounding may lead past the last option that has any weight.
     most = (weight > 0).long().mul(torch.arange(1, weight.shape[-1] + 1, device=u.device)).amax(-1) - 1
-    return torch.minimum(place, most)
+    # Where no option has weight in this algebra the row is drawn again in another one.
+    return torch.minimum(place, most).clamp_(min=0)
