@@ -27,6 +27,7 @@ from unrote.lab.early_stopping.tokens_study import (
     probe_on,
 )
 from unrote.lab.early_stopping.twins_runs import ELSE
+from unrote.lab.study import from_cpu
 from unrote.measure.tokens import hellinger
 from unrote.noise.tokens import TokenProcess
 from unrote.train.loop import Options, Tick, train
@@ -101,7 +102,7 @@ def compared(
     x0, t = levels_over(held)
     x = process.noise(x0, t, torch.Generator().manual_seed(seed + 5))
     best = exact(x, t)
-    first, second = (model(x, t) for model in models.values())
+    first, second = (from_cpu(model)(x, t) for model in models.values())
     apart = hellinger(first, second).reshape(-1, EXCESS_LEVELS).mean(0)
     by_level = {
         f"apart_{level:.1f}": float(d) for level, d in zip(t[:EXCESS_LEVELS].tolist(), apart, strict=True)
