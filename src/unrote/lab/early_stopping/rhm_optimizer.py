@@ -105,15 +105,43 @@ def law_of(way: str) -> Judged:
     return is_linear(way, copied, SIZES[-1])
 
 
-def claims() -> tuple[Claim, ...]:
-    """What is claimed of the two optimizers."""
-    most, sizes = f"{SIZES[-1]} strings", f"{SIZES[0]} and {SIZES[-1]} strings"
-    ratio = (
+COPIES = f"{COPIED:.0%} of the samples are copies"
+APART = f"the losses part ({GAP:g} nat a token, each less the exact one)"
+MOST, BOTH = f"{SIZES[-1]} strings", f"{SIZES[0]} and {SIZES[-1]} strings"
+
+
+def onsets() -> list[Claim]:
+    """Whether onsets come at the same step."""
+    rule = (
         "onset under gradient descent over that under AdamW on the same strings, geometric mean over seeds: held if "
         f"the 95 % interval lies in [1/{SAME:g}, {SAME:g}] and all seeds have both, partly if it reaches into it and "
         "most have"
     )
-    growth = (
+    same = f"Under either optimizer at its largest stable rate {COPIES} after about the same number of steps."
+    at_half = same_onset("sgd-half", "adam-half", SIZES[-1], copied)
+    return [
+        claim("copies", same, rule, same_onset("sgd", "adam", SIZES[-1], copied), MOST),
+        claim(
+            "losses",
+            f"So it is with the step at which {APART}.",
+            rule,
+            same_onset("sgd", "adam", SIZES[-1], parted),
+            MOST,
+        ),
+        claim(
+            "half-copies",
+            f"At half these rates too {COPIES} at about the same step.",
+            rule,
+            at_half,
+            MOST,
+            "-half",
+        ),
+    ]
+
+
+def growth() -> list[Claim]:
+    """Whether onsets grow alike, and in proportion to P."""
+    alike = (
         f"the ratio of the onsets at {SIZES[-1]} strings over that at {SIZES[0]}, geometric mean over seeds: held if "
         f"the 95 % interval lies in [1/{ALIKE:g}, {ALIKE:g}] and all seeds have both, partly if it reaches into it "
         "and most have"
@@ -122,61 +150,20 @@ def claims() -> tuple[Claim, ...]:
         f"exponent of tau = a P^b: held if its 95 % interval contains 1 and is narrower than {WIDEST:g}, partly if it "
         f"contains 1 or b is within {NEAR:g} of it"
     )
-    copies = f"{COPIED:.0%} of the samples are copies"
-    apart = f"the losses part ({GAP:g} nat a token, each less the exact one)"
-    at_half = same_onset("sgd-half", "adam-half", SIZES[-1], copied)
-    return (
-        claim(
-            "copies",
-            f"Under either optimizer at its largest stable rate {copies} after about the same number of steps.",
-            ratio,
-            same_onset("sgd", "adam", SIZES[-1], copied),
-            most,
-        ),
-        claim(
-            "losses",
-            f"So it is with the step at which {apart}.",
-            ratio,
-            same_onset("sgd", "adam", SIZES[-1], parted),
-            most,
-        ),
-        claim(
-            "half-copies",
-            f"At half these rates too {copies} at about the same step.",
-            ratio,
-            at_half,
-            most,
-            "-half",
-        ),
-        claim(
-            "growth-copies",
-            f"The step at which {copies} grows alike with P under both.",
-            growth,
-            same_growth("sgd", "adam", copied),
-            sizes,
-        ),
+    both = f"The step at which {COPIES} grows alike with P under both."
+    linear = f"the step at which {COPIES} grows in proportion to P."
+    return [
+        claim("growth-copies", both, alike, same_growth("sgd", "adam", copied), BOTH),
         claim(
             "growth-losses",
-            f"So does the step at which {apart}.",
-            growth,
+            f"So does the step at which {APART}.",
+            alike,
             same_growth("sgd", "adam", parted),
-            sizes,
+            BOTH,
         ),
-        claim(
-            "law-adam",
-            f"Under AdamW the step at which {copies} grows in proportion to P.",
-            law,
-            law_of("adam"),
-            sizes,
-        ),
-        claim(
-            "law-sgd",
-            f"Under gradient descent the step at which {copies} grows in proportion to P.",
-            law,
-            law_of("sgd"),
-            sizes,
-        ),
-    )
+        claim("law-adam", f"Under AdamW {linear}", law, law_of("adam"), BOTH),
+        claim("law-sgd", f"Under gradient descent {linear}", law, law_of("sgd"), BOTH),
+    ]
 
 
 EXPERIMENT = Experiment(
@@ -185,6 +172,6 @@ EXPERIMENT = Experiment(
     scale="laptop",
     configurations=configurations,
     run=run,
-    claims=claims(),
+    claims=(*onsets(), *growth()),
     show=show,
 )
