@@ -47,6 +47,7 @@ PLACES = {
     "wild_middle/levels": "unrote.lab.wild_middle.levels",
     "wild_middle/gap": "unrote.lab.wild_middle.gap",
     "wild_middle/gap-mlp": "unrote.lab.wild_middle.gap_mlp",
+    "wild_middle/tokens": "unrote.lab.wild_middle.tokens",
     "ambient/optima": "unrote.lab.ambient.optima",
     "ambient/front": "unrote.lab.ambient.front",
     "ambient/front-unet": "unrote.lab.ambient.front_unet",
