@@ -31,7 +31,7 @@ from unrote.jobs.measuring import (
     write_history,
 )
 from unrote.jobs.monitoring import measure, monitor_of
-from unrote.jobs.run_folders import opened
+from unrote.jobs.run_folders import opened, refuse_text
 from unrote.jobs.training_stop import GapStop, Stopping, stop_of_images, ticking
 from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import checkpoint_path, latest_checkpoint, load_denoiser_weights, save
@@ -174,7 +174,7 @@ def fit(
 
     def measured(step: int, averaged: Any, raw: Any) -> Measurement:
         seen = measure(monitor, step, of_images(averaged), of_images(raw))
-        check_converging(seen, plan.options.learning_rate)
+        check_converging(seen, plan)
         return seen
 
     if plan.stop_gap is not None:
@@ -300,12 +300,12 @@ def _of_images(denoiser: Any, plan: Plan, data: TrainingSet) -> Denoiser:
     return Inpainter(denoiser, shape, plan.cures.hidden, FURTHER, plan.seed + FIXED)
 
 
-def check_converging(seen: Measurement, rate: float, untrained: float = 1.0, things: str = "images") -> None:
+def check_converging(seen: Measurement, plan: Any, untrained: float = 1.0, things: str = "images") -> None:
     """Refuse to go on with weights that are finite and useless.
 
     Args:
         seen: what was measured.
-        rate: of learning, for the message.
+        plan: of the run, with its `options`.
         untrained: about the loss of a network that has learnt nothing.
         things: what it learns.
 
@@ -317,7 +317,8 @@ def check_converging(seen: Measurement, rate: float, untrained: float = 1.0, thi
         raise Diverged(
             f"Training diverged: at step {seen.step:,} the loss on training {things} is "
             f"{'not finite' if loss is None else format(loss, '.3g')}, where a network that has learnt nothing has "
-            f"about {untrained:.3g}. Lower --learning-rate, which is {rate:g}."
+            f"about {untrained:.3g}. Lower --learning-rate, which is "
+            f"{plan.options.learning_rate:g}."
         )
 
 
@@ -383,7 +384,7 @@ def read_run(model: Path, averaged: bool = True) -> tuple[Any, Card, dict[str, A
     Raises:
         InputError: if there is no run, no checkpoint, or it cannot be read.
     """
-    (denoiser, card), said, checkpoint = opened(model, rebuilt)
+    (denoiser, card), said, checkpoint = opened(model, rebuilt, refuse_text)
     load_denoiser_weights(denoiser, checkpoint, averaged)
     if "real_classes" in said:
         denoiser = RealImages(denoiser, said["real_classes"], said["classes"])

@@ -94,7 +94,7 @@ def fit_text(
 
     def measured(step: int, averaged: Any, raw: Any) -> Measurement:
         seen = measure(data, plan, pairs, step, (averaged, raw), folder, device)
-        check_converging(seen, plan.options.learning_rate, UNTRAINED, "windows")
+        check_converging(seen, plan, UNTRAINED, "windows")
         return seen
 
     stop = None
@@ -122,8 +122,8 @@ def build(network: Transformer, length: int, seed: int) -> TokenPosterior:
 def pairs_for(data: TextSet, recipe: Recipe, seed: int, most: int, rows: int) -> Pairs:
     """Pairs of a training and a held-out window that are hidden behind the same masks; arguments as of `pairs_of`."""
     train, held_out = (Examples(x, torch.zeros(len(x))) for x in (data.apart, data.held_out.tokens))
-    of_recipe = {"law": recipe.law, "loss": recipe.loss}
-    return pairs_of(train, held_out, recipe.weight, seed, most=most, rows=rows, **of_recipe)
+    chosen = train, held_out, recipe.weight, seed
+    return pairs_of(*chosen, most=most, rows=rows, law=recipe.law, loss=recipe.loss)
 
 
 def row_bits(pairs: Pairs, denoiser: Any, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
