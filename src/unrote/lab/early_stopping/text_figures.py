@@ -14,8 +14,6 @@ from unrote.lab.early_stopping.law_rules import Definition
 from unrote.lab.early_stopping.rhm_figures import over_steps
 from unrote.lab.early_stopping.rhm_rules import Time, law_of
 from unrote.lab.early_stopping.text_rules import (
-    COPIED,
-    PARTED,
     at_end,
     at_minimum,
     copies_at_end,
@@ -27,6 +25,7 @@ from unrote.lab.early_stopping.text_rules import (
 )
 from unrote.lab.early_stopping.text_runs import SHARE
 from unrote.measure.estimate import estimate
+from unrote.measure.onset import at_step
 from unrote.measure.power_law import over_seeds
 from unrote.measure.text import copy_threshold
 from unrote.report.blocks import Block, Collation, Collations, Column, Reading, Table
@@ -34,11 +33,12 @@ from unrote.report.format import percent, quantity, ratio
 from unrote.report.plots import Curve, curves
 
 LAWS = (
-    *(Definition("gap", bits, "averaged") for bits in (0.2, 0.4, 0.6, 0.8)),
+    *(Definition("gap", bits, "averaged") for bits in (0.4, 0.8, 1.6, 3.2)),
     *(Definition("copies", share, "averaged") for share in (0.05, 0.1, 0.2, 0.5)),
 )
-"""Onsets in the table; `DRAWN` have a line."""
-DRAWN = {"validation loss least": minimum, PARTED.words: PARTED.onset, COPIED.words: COPIED.onset}
+"""Onsets in the table and in the figure, in bits a character and shares of copies."""
+SEEN = 6
+"""Bits a character up to which losses are drawn; a blind guess has 4.75."""
 MOMENTS = {
     "end": "At the last step",
     "minimum": "Where the validation loss is least",
@@ -48,30 +48,56 @@ MOMENTS = {
 
 def show(rows: Sequence[Row]) -> tuple[Block, ...]:
     """Curves at every P, the law, tables, and texts."""
-    found = [losses(rows), copying(rows), distances(rows), *times(rows), laws(rows), reached(rows)]
+    found = [
+        losses(rows),
+        copying(rows),
+        distances(rows),
+        *times(rows),
+        laws(rows),
+        stopped(rows),
+        ended(rows),
+    ]
     return *found, *texts(rows)
 
 
-def by_size(rows: Sequence[Row], key: str, unit: float = 1.0, words: str = "") -> list[Curve]:
+def words(definition: Definition) -> str:
+    """An onset in a few words."""
+    if definition.kind == "gap":
+        return f"losses {definition.threshold:g} bits apart"
+    return f"{definition.threshold:.0%} copies"
+
+
+def below(line: Curve, most: float | int) -> Curve:
+    """A line up to where it first exceeds a height."""
+    n = next((k for k, y in enumerate(line.y) if y is not None and y > most), len(line.y))
+    ends = [None if end is None else end[:n] for end in (line.low, line.high)]
+    return Curve(line.name, line.x[:n], line.y[:n], *ends)
+
+
+def by_size(rows: Sequence[Row], key: str, unit: float | int = 1, prefix: str = "") -> list[Curve]:
     """A measurement of the averaged weights over the steps, a line with its interval for each P."""
     lines = []
     for trained in sizes(rows):
         mine = of(rows, trained)
         values = [[value / unit for value in row["result"]["averaged"][key]] for row in mine]
-        lines.append(over_steps(mine, values, f"{words}P = {trained}"))
+        lines.append(over_steps(mine, values, f"{prefix}P = {trained}"))
     return lines
 
 
 def losses(rows: Sequence[Row]) -> Block:
     """Figure 3: both losses over the steps."""
-    lines = [*by_size(rows, "train", words="training, "), *by_size(rows, "validation", words="validation, ")]
+    lines = [
+        below(line, SEEN)
+        for key, name in (("train", "training, "), ("validation", "validation, "))
+        for line in by_size(rows, key, prefix=name)
+    ]
     return curves(
         lines,
         x_label="step",
         y_label="bound, bits a character",
         log_x=True,
         caption="Figure 3: training and validation bound under the same noise, averaged weights, 95 % intervals over "
-        "seeds.",
+        f"seeds; lines end where they exceed {SEEN} bits.",
         alt="Losses over training steps, two lines for each number of windows: they fall together and then part.",
     )
 
@@ -115,7 +141,7 @@ def _mean(rows: Sequence[Row], key: str) -> Estimate:
 
 def times(rows: Sequence[Row]) -> tuple[Block, ...]:
     """Figure 9b: onsets over P."""
-    known: Mapping[str, Time] = {d.words: d.onset for d in LAWS if d.kind == "gap"} | DRAWN
+    known: Mapping[str, Time] = {words(d): d.onset for d in LAWS} | {"validation loss least": minimum}
     lines = [line for name, time in known.items() for line in _line(rows, name, time)]
     if not lines:
         return ()
@@ -147,7 +173,7 @@ def laws(rows: Sequence[Row]) -> Table:
         law = law_of(rows, d.onset)
         known = sum(d.onset(row).value is not None for row in rows)
         steps = [over_seeds([d.onset(row) for row in of(rows, trained)]) for trained in sizes(rows)]
-        cells.append((d.words, f"{known} of {len(rows)}", *steps, None if law is None else law.exponent))
+        cells.append((words(d), f"{known} of {len(rows)}", *steps, None if law is None else law.exponent))
     columns = (
         Column("onset by"),
         Column("runs that reached it"),
@@ -157,13 +183,12 @@ def laws(rows: Sequence[Row]) -> Table:
     return Table(columns, tuple(cells), "Steps of the onset and tau = a P^b, 95 % intervals over seeds")
 
 
-def reached(rows: Sequence[Row]) -> Table:
-    """What is reached where the validation loss is least, and in the end."""
+def stopped(rows: Sequence[Row]) -> Table:
+    """What is reached where the validation bound is least."""
     cells: list[tuple[str | Estimate | None, ...]] = []
     for trained in sizes(rows):
         mine = of(rows, trained)
         samples = mine[0]["configuration"]["samples"]
-        inexact = [share for row in mine if (share := inexact_at_end(row)) is not None]
         cells.append(
             (
                 str(trained),
@@ -172,6 +197,33 @@ def reached(rows: Sequence[Row]) -> Table:
                 _over([at_minimum(row, "copies") / samples for row in mine]),
                 _over([at_minimum(row, "passage") for row in mine]),
                 _mean(mine, "passage"),
+            )
+        )
+    columns = (
+        Column("P"),
+        Column("bound, bits", quantity),
+        Column("below the best without context", quantity),
+        Column("copies", ratio),
+        Column("longest passage", quantity),
+        Column("of fresh text", quantity),
+    )
+    caption = (
+        "Where the validation bound is least, 95 % intervals over seeds. The best without context knows how often each "
+        "character is; passages are the mean of the longest that a text shares with a training window, in characters"
+    )
+    return Table(columns, tuple(cells), caption)
+
+
+def ended(rows: Sequence[Row]) -> Table:
+    """What is reached at the last step."""
+    cells: list[tuple[str | Estimate | None, ...]] = []
+    for trained in sizes(rows):
+        mine = of(rows, trained)
+        inexact = [share for row in mine if (share := inexact_at_end(row)) is not None]
+        cells.append(
+            (
+                str(trained),
+                over_seeds([at_step(row["result"]["steps"][-1]) for row in mine]),
                 _over([copies_at_end(row) for row in mine]),
                 _over([at_end(row, "wrong") for row in mine]),
                 _over(inexact),
@@ -179,17 +231,12 @@ def reached(rows: Sequence[Row]) -> Table:
         )
     columns = (
         Column("P"),
-        Column("least validation bound, bits", quantity),
-        Column("below the best without context, bits", quantity),
-        Column("copies there", ratio),
-        Column("longest shared passage there, characters", quantity),
-        Column("the same of fresh text", quantity),
-        Column("copies in the end", ratio),
+        Column("last step", quantity),
+        Column("copies", ratio),
         Column("wrong characters of the median copy", quantity),
         Column("copies with a wrong character", ratio),
     )
-    words = "What is reached, 95 % intervals over seeds; the best without context knows how often each character is"
-    return Table(columns, tuple(cells), words)
+    return Table(columns, tuple(cells), "At the last step, 95 % intervals over seeds")
 
 
 def _over(values: Sequence[float]) -> Estimate | None:
@@ -202,10 +249,10 @@ def texts(rows: Sequence[Row]) -> list[Block]:
     found: list[Block] = []
     for row in rows:
         shown, asked = row["result"]["shown"], row["configuration"]
-        for moment, words in MOMENTS.items():
+        for moment, when in MOMENTS.items():
             if shown.get(moment):
                 caption = (
-                    f"{words} (P = {asked['trained']}, seed {asked['seed']}): the first samples as drawn, beside their "
+                    f"{when} (P = {asked['trained']}, seed {asked['seed']}): the first samples as drawn, beside their "
                     "nearest training window. Characters that differ are marked, copies framed."
                 )
                 limit = copy_threshold(asked["length"], SHARE)

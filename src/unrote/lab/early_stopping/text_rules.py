@@ -1,4 +1,4 @@
-"""Text: what comes first, losses that part or copies; the law of both; what is left where the validation loss is least."""
+"""Text: what comes first, parted losses or copies; the law of both; what the least validation loss leaves of copies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAR = (0.9, 0.75)
 """Distances at least so large a share of those of fresh text: held, partly."""
 MOST = (0.5, 0.25)
 """Shares of samples that are copies in the end: held, partly."""
-FEW = (0.05, 0.1)
+FEW = (0.1, 0.15)
 """Shares of the characters of a copy that are wrong: held, partly."""
 MORE = 0.01
 """How many more samples than fresh windows may be copies where the validation loss is least."""
@@ -108,11 +108,11 @@ def mean_over_seeds(rows: Sequence[Row], value: Callable[[Row], float]) -> Estim
     return estimate(torch.tensor(by_seed(rows, value), dtype=torch.float64)) if rows else NOTHING
 
 
-def reaches(value: Callable[[Row], float], held: float, partly: float) -> Judged:
-    """Judge whether a number is large over all sizes."""
+def reaches(value: Callable[[Row], float], held: float, partly: float, trained: int | None = None) -> Judged:
+    """Judge whether a number is large, over all sizes or at one."""
 
     def judged(rows: Sequence[Row]) -> tuple[Estimate, str]:
-        found = mean_over_seeds(rows, value)
+        found = mean_over_seeds(rows if trained is None else of(rows, trained), value)
         return found, FAILED if found.low is None else at_least(found, held, partly)
 
     return judged

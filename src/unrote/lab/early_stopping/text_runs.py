@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unrote.contracts import Examples
 from unrote.data.alphabet import VOCABULARY, decode
 from unrote.data.text import windows
-from unrote.denoise.token_networks import TokenPosterior, Transformer
+from unrote.denoise.token_networks import TokenPosterior, Transformer, Tree
 from unrote.lab.corpora import text_of
 from unrote.lab.early_stopping.cifar_runs import HISTORY, RUNS, SAVED_EVERY, keep_only, read_history
 from unrote.lab.early_stopping.law_runs import columns, losses
@@ -35,6 +35,8 @@ from unrote.train.probe import Probe, probe_of
 from unrote.train.recipe import Recipe
 from unrote.train.token_losses import masked_recipe
 
+NETWORKS: dict[str, Callable[..., Tree | Transformer]] = {"tree": Tree, "transformer": Transformer}
+"""Kinds of networks in configurations."""
 SHARE = 0.25
 """A copy differs from a training window in at most this share of its characters."""
 PAIRS = 512
@@ -95,21 +97,26 @@ class Frequencies(nn.Module):
         return self.log_frequency.expand(*x.shape, -1)
 
 
+def network_of(asked: Mapping[str, Any]) -> nn.Module:
+    """A fresh network for the windows of a configuration."""
+    said = dict(asked["network"])
+    description = NETWORKS[said.pop("kind")](**said)
+    g = torch.Generator().manual_seed(int(asked["seed"]))
+    return description.build(int(asked["length"]), VOCABULARY, None, g)
+
+
 def prepared(asked: Mapping[str, Any]) -> tuple[Extract, TokenPosterior, Recipe, Probe]:
     """The windows of a configuration, a fresh network, masked diffusion on them, and a probe of both losses."""
     made, seed = extract(asked), int(asked["seed"])
     rows, fresh = (Examples(x, torch.zeros(len(x))) for x in (made.train, made.held))
     recipe = masked_recipe(rows, VOCABULARY)
-    description = Transformer(**asked["network"])
-    g = torch.Generator().manual_seed(seed)
-    network = description.build(int(asked["length"]), VOCABULARY, None, g)
     # All training windows, as often as it takes to give each held-out window one of them.
     pairs = min(PAIRS, len(made.held))
     again = made.train.repeat(-(-pairs // len(made.train)), 1)
     known = Examples(again, torch.zeros(len(again)))
     noise = torch.Generator().manual_seed(seed + 2)
     probe = probe_of(known, fresh, recipe.law, recipe.weight, noise, pairs, 1, recipe.loss)
-    return made, TokenPosterior(network, Masked(VOCABULARY)), recipe, probe
+    return made, TokenPosterior(network_of(asked), Masked(VOCABULARY)), recipe, probe
 
 
 def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
