@@ -90,7 +90,7 @@ class Experiment:
         run: configuration -> result, both JSON.
         claims: what the runs decide.
         show: figures and words made of whatever runs there are.
-        sets: scale -> names of the picture sets that its runs read.
+        sets: scale -> names of the picture sets and texts that its runs read.
     """
 
     name: str

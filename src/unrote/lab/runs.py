@@ -20,9 +20,9 @@ from typing import Any
 from unrote.contracts import InputError
 from unrote.jobs.options import ClaimsOptions, ReproduceOptions
 from unrote.jobs.output import document, plain, progress, versions, workspace, write_document
+from unrote.lab import corpora, pictures
 from unrote.lab.claims import Experiment, Row, judge
 from unrote.lab.pages import page
-from unrote.lab.pictures import FOLDER, spelling
 from unrote.report.page import write
 from unrote.sweeps import key_of, sweep
 
@@ -180,9 +180,10 @@ def reproduce(options: ReproduceOptions) -> Reproduction:
     """Run an experiment or a group at a scale, judge its claims, write a page; may extend the ledger."""
     chosen = named(options.experiment)
     if options.data is not None:
-        os.environ[FOLDER] = str(options.data.resolve())  # the processes of a sweep inherit it
+        os.environ[pictures.FOLDER] = str(options.data.resolve())  # the processes of a sweep inherit it
     for needed in sorted({name for one in chosen for name in one.sets(options.scale)}):
-        spelling(needed)  # before anything runs for minutes
+        of_text = needed in corpora.TEXTS
+        (corpora if of_text else pictures).spelling(needed)  # before anything runs for minutes
     plans = [list(one.configurations(options.scale)) for one in chosen]
     identity = {"experiment": options.experiment, "runs": plans}
     with workspace(options.out, options.overwrite, identity) as folder:
