@@ -16,36 +16,14 @@ end the median copy has 3 wrong characters of 32. Width 256 copies sooner: 64 wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unrote.lab.claims import Claim, Experiment
-from unrote.lab.early_stopping.law_rules import NEAR, WIDEST, Definition
+from unrote.lab.claims import Experiment
 from unrote.lab.early_stopping.law_runs import checkpoints
+from unrote.lab.early_stopping.text_claims import claims_of
 from unrote.lab.early_stopping.text_figures import show
-from unrote.lab.early_stopping.text_rules import (
-    COPIED,
-    FAR,
-    FEW,
-    MORE,
-    MOST,
-    PARTED,
-    RISEN,
-    comes_before,
-    copies_at_end,
-    gained,
-    is_linear,
-    kept_away,
-    minimum,
-    reaches,
-    risen,
-    stays_below,
-    stops_clean,
-    wrong_at_end,
-)
 from unrote.lab.early_stopping.text_runs import SHARE, run
-from unrote.lab.wild_middle.gap_rules import Judged
-from unrote.report.format import Value, quantity, ratio
 
 SEEDS = (0, 1, 2, 3, 4)
 SIZES = (32, 64, 128)
@@ -75,12 +53,6 @@ LARGE: dict[str, Any] = {
     "mixed_precision": "bf16",
 }
 """MD4's training on text8; its cosine decay over a million steps is left out, since runs stop at half of them."""
-GAPS = (0.4, 0.8, 1.6)
-"""Bits a character by which losses are apart, as in Figure 9b."""
-LEARNED = (0.1, 0.0)
-"""Bits a character below the best denoiser without context: held, partly."""
-COPIES = (0.1, 0.5)
-"""Shares of copies whose onset is fitted."""
 
 
 def configuration(trained: int, seed: int) -> dict[str, Any]:
@@ -134,133 +106,13 @@ TESTED = (
 )
 
 
-def claim(
-    name: str, source: str, says: str, rule: str, judged: Judged, shown: Callable[[Value], str] = quantity
-) -> Claim:
-    """One claim."""
-    paper = "unrote" if source.startswith("beyond") else "002"
-    return Claim(f"text-{name}", paper, source, says, TESTED, rule, judged, shown)
-
-
-ORDER = (
-    "geometric mean over sizes and seeds of one step over the other (what never comes counts as at the last step): "
-    "held if the 95 % interval over seeds lies below 1, partly if the value does; failed if the first never comes"
-)
-LAW = (
-    f"exponent of tau = a P^b: held if its 95 % interval contains 1 and is narrower than {WIDEST:g}, partly if it "
-    f"contains 1 or b is within {NEAR:g} of it"
-)
-
-
-def dynamics() -> list[Claim]:
-    """Losses fall together, then part; copies come after."""
-    return [
-        claim(
-            "generalizes",
-            "Figure 3",
-            f"At first both losses fall: with {SIZES[-1]} windows the model learns about text that it has not seen.",
-            "bits a character by which the least validation bound lies below that of the best denoiser without "
-            "context (the held-out text's own frequencies, under the same noise): held if the 95 % interval over seeds "
-            f"lies at or above {LEARNED[0]:g}, partly at or above {LEARNED[1]:g}",
-            reaches(gained, *LEARNED, SIZES[-1]),
-        ),
-        claim(
-            "turns",
-            "Figure 3",
-            "Then the validation loss turns up.",
-            "bits a character by which it ends above its least value, mean over sizes: held if the interval lies at "
-            f"or above {RISEN:g}, partly at or above 0.02",
-            reaches(risen, RISEN, 0.02),
-        ),
-        claim(
-            "parts-first",
-            "section 3.2",
-            f"Losses are {PARTED.threshold:g} bits a character apart before {COPIED.threshold:.0%} of the samples are "
-            "copies.",
-            ORDER,
-            comes_before(PARTED.onset, COPIED.onset),
-        ),
-        claim(
-            "minimum-first",
-            "Figure 3",
-            f"The validation loss is least before {COPIED.threshold:.0%} of the samples are copies.",
-            ORDER,
-            comes_before(minimum, COPIED.onset),
-        ),
-        claim(
-            "new-before",
-            "Figure 3",
-            "Until then samples are as far from the training windows as fresh text.",
-            "mean Hamming distance to the nearest window where the validation loss is least, over that of held-out "
-            f"windows, mean over sizes: held if the interval lies at or above {FAR[0]:g}, partly at or above "
-            f"{FAR[1]:g}",
-            reaches(kept_away, *FAR),
-        ),
-        claim(
-            "copies-later",
-            "Figure 3",
-            "Later the model copies its training text.",
-            f"share of copies at the last step, mean over sizes: held if the interval lies at or above {MOST[0]:g}, "
-            f"partly at or above {MOST[1]:g}",
-            reaches(copies_at_end, *MOST),
-            ratio,
-        ),
-    ]
-
-
-def law(definition: Definition, says: str) -> Claim:
-    """The exponent by one definition of the onset."""
-    return claim(
-        f"law-{definition.kind}-{definition.threshold:g}", "Figure 9b", says, LAW, is_linear(definition)
-    )
-
-
-def laws() -> list[Claim]:
-    """The onset grows in proportion to P."""
-    gaps = [
-        law(
-            Definition("gap", bits, "averaged"),
-            f"The step at which losses are {bits:g} bits apart is proportional to P.",
-        )
-        for bits in GAPS
-    ]
-    copies = [
-        law(Definition("copies", share, "averaged"), f"The step of {share:.0%} copies is proportional to P.")
-        for share in COPIES
-    ]
-    return [*gaps, *copies]
-
-
-def texts() -> list[Claim]:
-    """What copies are like, and what early stopping leaves of them."""
-    return [
-        claim(
-            "few-mistakes",
-            "Figure 13",
-            "Copies are right up to a few characters.",
-            "share of wrong characters in the median copy at the last step, mean over sizes: held if the interval ends "
-            f"at or below {FEW[0]:g}, partly at or below {FEW[1]:g}",
-            stays_below(wrong_at_end, *FEW),
-            ratio,
-        ),
-        claim(
-            "stops-clean",
-            "section 3.2",
-            "Stopping where the validation loss is least leaves no copies.",
-            "share of copies there less that among held-out windows, all runs together: held if Newcombe's 95 % "
-            f"interval ends at or below {MORE:g}, partly if the value does",
-            stops_clean,
-        ),
-    ]
-
-
 EXPERIMENT = Experiment(
     name="early_stopping/text",
     about="Masked diffusion of text: when losses part, when training text is copied, and what early stopping leaves.",
     scale="laptop",
     configurations=configurations,
     run=run,
-    claims=(*dynamics(), *laws(), *texts()),
+    claims=claims_of("text", TESTED, SIZES[-1]),
     show=show,
     sets=sets,
 )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unrote.contracts import Examples
 from unrote.data.alphabet import VOCABULARY, decode
 from unrote.data.text import windows
+from unrote.denoise.marked import marked
 from unrote.denoise.token_networks import TokenPosterior, Transformer, Tree
 from unrote.lab.corpora import text_of
 from unrote.lab.early_stopping.cifar_runs import HISTORY, RUNS, SAVED_EVERY, keep_only, read_history
@@ -98,11 +99,15 @@ class Frequencies(nn.Module):
 
 
 def network_of(asked: Mapping[str, Any]) -> nn.Module:
-    """A fresh network for the windows of a configuration."""
+    """A fresh network for the windows of a configuration; a transformer that is "marked" sees where windows begin."""
     said = dict(asked["network"])
-    description = NETWORKS[said.pop("kind")](**said)
-    g = torch.Generator().manual_seed(int(asked["seed"]))
-    return description.build(int(asked["length"]), VOCABULARY, None, g)
+    sees, kind = said.pop("marked", False), said.pop("kind")
+    description = NETWORKS[kind](**said)
+    wanted = int(asked["length"]), VOCABULARY, None, torch.Generator().manual_seed(int(asked["seed"]))
+    if sees:
+        assert isinstance(description, Transformer)
+        return marked(description, *wanted)
+    return description.build(*wanted)
 
 
 def prepared(asked: Mapping[str, Any]) -> tuple[Extract, TokenPosterior, Recipe, Probe]:
