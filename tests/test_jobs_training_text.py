@@ -306,7 +306,6 @@ def test_what_is_not_given_depends_on_the_kind_of_data(text) -> None:
         "depth": 3,
         "steps": 2000,
         "batch_size": 64,
-        "learning_rate": 1e-3,
         "samples": 512,
     }
     assert sizes_of(replace(texts, width=24)) == replace(TEXT, width=24)

@@ -151,11 +151,11 @@ class TrainOptions(Gate, Seeded, Device, Common):
     conditional: bool = False
     """Train on the labels of the data set."""
     steps: int | None = None
-    """Optimisation steps; 2000 unless given, 4000 for text."""
+    """Optimisation steps; 2000 unless given, 12000 for text."""
     batch_size: int | None = None
     """Images or windows a step; 64 unless given, 16 for text."""
-    learning_rate: float | None = None
-    """Adam's learning rate; 1e-3 unless given, 2e-3 for text."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
     ema_decay: float = 0.998
     """Decay of the averaged weights, which are the ones that are sampled and measured."""
     weight_decay: float = 0.0

@@ -299,7 +299,7 @@ def loop_options(options: TrainOptions, cpu: bool) -> Options:
     return Options(
         steps=sizes.steps,
         batch_size=sizes.batch_size,
-        learning_rate=sizes.learning_rate,
+        learning_rate=options.learning_rate,
         warmup_steps=min(200, sizes.steps // 10),
         weight_decay=options.weight_decay,
         ema_decay=options.ema_decay,

@@ -16,7 +16,6 @@ from unrote.contracts import Estimate
 from unrote.denoise.networks import MLP, UNet
 from unrote.jobs.advising_fronts import BASELINE, Front, Run, Setting, Treatment, front_of, middle
 from unrote.jobs.options import TrainOptions
-from unrote.jobs.training_sizes import IMAGES
 from unrote.lab.ambient.remedies import REMEDIES
 from unrote.lab.claims import Row
 from unrote.lab.runs import PLACES, experiment, recorded
@@ -163,7 +162,7 @@ def options_of(network: MLP | UNet, asked: Mapping[str, Any], steps: int) -> dic
     more = {
         "steps": steps,
         "batch_size": asked["batch"],
-        "learning_rate": asked.get("learning_rate", IMAGES.learning_rate),
+        "learning_rate": asked.get("learning_rate", TrainOptions.learning_rate),
         "ema_decay": asked.get("ema", TrainOptions.ema_decay),
     }
     return shaped | more
