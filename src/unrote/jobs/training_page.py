@@ -157,7 +157,7 @@ def run_page(made: Training, lead: str, *more: blocks.Section) -> blocks.Page:
         sections=(
             blocks.Section("Copies", (run_copies(made),)),
             blocks.Section("Losses", (run_losses(made),)),
-            *(blocks.Section("Losses by noise level", (figure,)) for figure in run_bands(made)),
+            *(blocks.Section(words.levels, (figure,)) for figure in run_bands(made)),
             *more,
             blocks.Section("Measurements", (blocks.Table(columns, rows, measurements),)),
             blocks.Section("Settings and versions", settings_blocks(content)),

@@ -74,7 +74,8 @@ def advice(made: Training, data: TextSet) -> tuple[str, ...]:
     """Sentences on what to do after this run."""
     history, kept, last = made.history, made.kept, made.history[-1]
     best = lowest_held_out(history)
-    bits = f"{quantity(best.validation_loss)} bits per character"
+    loss = quantity(best.validation_loss).split(", n = ")[0]
+    bits = f"{loss} bits per character"
     audit = (
         "The command below audits the samples of the weights that were kept, with passages in other places."
     )

@@ -16,6 +16,7 @@ class Words:
         parts: what it means where the losses part.
         bands: what the drawing by level shows.
         title: of the page.
+        levels: the heading of the drawing by level.
         marked: whether drawings mark the onset.
     """
 
@@ -25,6 +26,7 @@ class Words:
     parts: str
     bands: str
     title: str
+    levels: str
     marked: bool = False
 
 
@@ -37,6 +39,7 @@ IMAGES = Words(
     "line. Where a line leaves 1, the model knows its training images at these levels. Images and noise are the same "
     "at every step; intervals are in `result.json`.",
     "Training run",
+    "Losses by noise level",
 )
 WINDOWS = Words(
     "windows",
@@ -47,5 +50,6 @@ WINDOWS = Words(
     "share t of the characters that are hidden is that of each line. Where a line leaves 1, the model knows its "
     "training text at this share. Windows and masks are the same at every step; intervals are in `result.json`.",
     "Training run on text",
+    "Losses by the share that is hidden",
     marked=True,
 )
