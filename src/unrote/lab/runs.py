@@ -74,6 +74,7 @@ PLACES = {
     "early_stopping/rhm-usage": "unrote.lab.early_stopping.rhm_usage",
     "early_stopping/rhm-optimizer": "unrote.lab.early_stopping.rhm_optimizer",
     "early_stopping/text": "unrote.lab.early_stopping.text",
+    "early_stopping/text-transformer": "unrote.lab.early_stopping.text_transformer",
     "early_stopping/kernels": "unrote.lab.early_stopping.kernels",
 }
 """Experiments by name, and the module whose EXPERIMENT they are; what stands before / is a group."""
