@@ -19,7 +19,7 @@ TEXT = "text:"
 ACCEPTED = (
     "DATA is `digits` (scikit-learn's), a folder or a .zip of images, an array file (.npy, .npz, .pt), a "
     "Parquet file, a folder of Parquet files, a folder that Hugging Face's `save_to_disk` wrote, hf:owner/name, or for "
-    "`unrote audit` a file of text (FILE.txt or text:FILE), followed by any of :split, @limit (or @start:stop) and "
+    "`unrote audit` and `unrote train` a file of text (FILE.txt or text:FILE), followed by any of :split, @limit (or @start:stop) and "
     "?label=, in this order"
 )
 
