@@ -19,8 +19,8 @@ TEXT = "text:"
 ACCEPTED = (
     "DATA is `digits` (scikit-learn's), a folder or a .zip of images, an array file (.npy, .npz, .pt), a "
     "Parquet file, a folder of Parquet files, a folder that Hugging Face's `save_to_disk` wrote, hf:owner/name, or for "
-    "`unrote audit` and `unrote train` a file of text (FILE.txt or text:FILE), followed by any of :split, @limit (or @start:stop) and "
-    "?label=, in this order"
+    "`unrote audit` and `unrote train` a file of text (FILE.txt or text:FILE), followed by any of :split, @limit (or "
+    "@start:stop) and ?label=, in this order"
 )
 
 _ORDER = "Write the suffixes in the order PATH:split@limit?label=name."
