@@ -59,7 +59,7 @@ def test_numbers_that_an_audit_cannot_use(refused, flag, value) -> None:
         ("audit --train a --samples b --resize x", "--resize"),
         ("audit --train a --samples b --samples-range 0,1", "--samples-range"),
         ("audit --train a --samples b --fail-on middle", "'low', 'value', 'high'"),
-        ("train --train a --network transformer", "'mlp', 'unet'"),
+        ("train --train a --network resnet", "'mlp', 'transformer', 'unet'"),
         ("train --train a --steps 1.5", "--steps"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_gate_for_continuous_integration(files, tmp_path, limit, on, status) -
         (["audits"], "the commands are"),
         (["audit", "--train", "nowhere", "--samples", "samples.npy"], "does not exist"),
         (["probe", "--model", "nowhere", "--train", "train.npy", "--test", "test.npy"], "unrote train"),
-        (["reproduce", "figure-99"], "first-look"),
+        (["reproduce", "figure-99"], "the groups are crossover"),
         (["demo", "--small", "2"], "--small 2"),
     ],
 )

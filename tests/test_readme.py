@@ -22,15 +22,21 @@ def test_the_python_program_prints_what_it_says() -> None:
     assert float(re.findall(r"[\d.]+", printed.getvalue())[0]) == 1.0
 
 
-def test_the_training_program_runs_to_its_last_step() -> None:
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def printed_by(program: str) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(program, "training.md", "exec"), {})
-    first, last = (line.split() for line in printed.getvalue().splitlines())
+    return printed.getvalue()
+
+
+def test_the_training_programs_run_to_their_last_step(tmp_path, monkeypatch) -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    of_images, of_text = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    first, last = (line.split() for line in printed_by(of_images).splitlines())
     assert (first[0], last[0]) == ("100", "200")
     assert float(last[1]) < float(first[1])
+    monkeypatch.chdir(tmp_path)
+    assert re.fullmatch("[a-z ]{8}\n", printed_by(of_text))
 
 
 def test_every_command_in_the_readme_exists() -> None:

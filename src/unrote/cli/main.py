@@ -156,8 +156,20 @@ def perform(
     return show(result, options)
 
 
+NONE = "'None'"
+"""How a choice that is not made is written."""
+
+
 def unboxed(complaint: str) -> str:
-    """What is wrong with the flags, without the box that it is drawn in and the guesses about types."""
+    """What is wrong with the flags, without the box that it is drawn in and the guesses about types.
+
+    Choices that may be left out come in an order of their own every time, with one that says so: here they are sorted.
+    """
+
+    def in_order(found: re.Match[str]) -> str:
+        named = found[1].split(", ")
+        return f"({', '.join(sorted({*named} - {NONE}) if NONE in named else named)})"
+
     words = []
     for line in complaint.splitlines()[1:]:
         text = line.strip(" │╭╮╰╯")
@@ -165,7 +177,7 @@ def unboxed(complaint: str) -> str:
             break
         if text.strip("─-"):
             words.append(text)
-    return " ".join(words).rstrip(".:")
+    return re.sub(r"\(('[^()]*')\)", in_order, " ".join(words).rstrip(".:"))
 
 
 def show(result: Any, options: Any) -> int:
