@@ -7,7 +7,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,21 @@ WEIGHTS = ("raw", "averaged")
 
 def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """The whole run; with UNROTE_RUNS set it goes on where it was interrupted."""
+    return in_one_go(advance, asked)
+
+
+def in_one_go(
+    advance: Callable[[Mapping[str, Any], Path], Mapping[str, Any] | None], asked: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """A run that goes in pieces, to its end: below UNROTE_RUNS, or in a folder that is gone afterwards.
+
+    Args:
+        advance: (configuration, folder) -> the result.
+        asked: the configuration.
+    """
     kept = os.environ.get(RUNS)
-    if kept:
-        return finished(asked, Path(kept) / key_of(asked))
-    with tempfile.TemporaryDirectory() as folder:
-        return finished(asked, Path(folder))
-
-
-def finished(asked: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """`advance` without a limit."""
-    found = advance(asked, folder)
+    with nullcontext(kept) if kept else tempfile.TemporaryDirectory() as place:
+        found = advance(asked, Path(place) / key_of(asked))
     assert found is not None
     return found
 

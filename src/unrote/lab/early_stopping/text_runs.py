@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from unrote.data.text import windows
 from unrote.denoise.marked import marked
 from unrote.denoise.token_networks import TokenPosterior, Transformer, Tree
 from unrote.lab.corpora import text_of
-from unrote.lab.early_stopping.cifar_runs import HISTORY, RUNS, SAVED_EVERY, keep_only, read_history
+from unrote.lab.early_stopping.cifar_runs import HISTORY, SAVED_EVERY, in_one_go, keep_only, read_history
 from unrote.lab.early_stopping.law_runs import columns, losses
 from unrote.lab.wild_middle.paper import options_of
 from unrote.measure.hamming import hamming_neighbors
@@ -29,7 +27,7 @@ from unrote.measure.text import copy_threshold, longest_passages
 from unrote.measure.tokens import is_token_copy
 from unrote.noise.tokens import Masked
 from unrote.sample.token_steps import first_hitting, generate_tokens, masks_first
-from unrote.sweeps import key_of, write_atomic
+from unrote.sweeps import write_atomic
 from unrote.train.checkpoints import latest_checkpoint
 from unrote.train.loop import Options, Tick, train
 from unrote.train.probe import Probe, probe_of
@@ -126,18 +124,7 @@ def prepared(asked: Mapping[str, Any]) -> tuple[Extract, TokenPosterior, Recipe,
 
 def run(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """The whole run; with UNROTE_RUNS set it goes on where it was interrupted."""
-    kept = os.environ.get(RUNS)
-    if kept:
-        return finished(asked, Path(kept) / key_of(asked))
-    with tempfile.TemporaryDirectory() as folder:
-        return finished(asked, Path(folder))
-
-
-def finished(asked: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """`advance` without a limit."""
-    found = advance(asked, folder)
-    assert found is not None
-    return found
+    return in_one_go(advance, asked)
 
 
 def advance(asked: Mapping[str, Any], folder: Path, seconds: float = math.inf) -> Mapping[str, Any] | None:
