@@ -65,7 +65,7 @@ def test_a_run_in_pieces_ends_like_one_in_one_go(tmp_path: Path) -> None:
     assert cifar_runs.advance(asked, tmp_path / "whole") == whole  # a finished run is read
     with pytest.raises(InputError, match="another run"):
         cifar_runs.advance(asked | {"seed": 1}, tmp_path / "whole")
-    assert len(cifar.EXPERIMENT.show([{"configuration": asked, "result": whole}])) == 6
+    assert len(cifar.EXPERIMENT.show([{"configuration": asked, "result": whole}])) == 7
 
 
 def test_what_was_measured_after_the_saved_state_is_measured_again(tmp_path: Path) -> None:
